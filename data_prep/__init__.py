@@ -1,0 +1,1 @@
+"""Steps before training: download, unpack, verify, extract, or draw a sample data set."""
