@@ -1,0 +1,276 @@
+"""One experiment as a document: config.yaml, plus a named row's few differences, plus what the command line says.
+
+Every key is typed and bounded here and explained in config.yaml. Anything else is one line that names the key, the
+value and the nearest key there is.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hmdb_lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "config.yaml"
+EXPERIMENTS = ROOT / "experiments.yaml"
+
+Count = Annotated[int, Field(ge=1)]
+# PyYAML reads 1e-4 as a string, so floats (and floats alone) may come as one.
+Number = Annotated[float, Field(strict=False)]
+Positive = Annotated[float, Field(strict=False, gt=0)]
+NotNegative = Annotated[float, Field(strict=False, ge=0)]
+Share = Annotated[float, Field(strict=False, ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A group of keys: no unknown ones, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Section):
+    """Which videos, and how a clip is cut out of one."""
+
+    dataset: Literal["auto", "sample", "hmdb51", "folder"]
+    root: str | None
+    split: Count
+    limit: Count | None
+    validation_share: Annotated[float, Field(strict=False, gt=0, le=0.5)]
+    frames: Count
+    clip_seconds: Positive | None
+    frame_step: Positive | None
+    short: Literal["loop", "last"]
+    resize: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    crop: Count
+    flip: bool
+    on_error: Literal["skip", "stop"]
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "Data":
+        if (self.clip_seconds is None) == (self.frame_step is None):
+            given = f"clip_seconds={self.clip_seconds}, frame_step={self.frame_step}"
+            raise ValueError(f"give exactly one of clip_seconds and frame_step, set the other to null (now {given})")
+        if self.crop > min(self.resize):
+            raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
+        return self
+
+
+class Model(Section):
+    """Which architecture, and where its weights start."""
+
+    name: Literal["hybrid", "r2plus1d"]
+    pretrained: str
+    blocks: Annotated[int, Field(ge=1, le=8)]
+    frozen: Annotated[int, Field(ge=0, le=9)]
+
+
+class Hybrid(Section):
+    """The attention on top of the CNN's tokens."""
+
+    cross: Annotated[int, Field(ge=0)]
+    self_layers: Annotated[int, Field(ge=0)]
+    latents: Count
+    width: Count
+
+
+class Train(Section):
+    """The optimiser, its schedule, and the device."""
+
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    backbone_lr: Positive
+    weight_decay: NotNegative
+    warmup_epochs: NotNegative
+    clip_norm: NotNegative
+    label_smoothing: Share
+    devices: Count | Literal["auto"]
+    device: Literal["auto", "cuda", "mps", "cpu"]
+    precision: Literal["auto", "bf16", "fp16", "fp32"]
+
+
+class Evaluate(Section):
+    """How many clips of a video are judged."""
+
+    clips: Count | Literal["all"]
+    crops: Literal[1, 3]
+    validation_clips: Count
+
+
+class Config(Section):
+    """One whole experiment, resolved: nothing in it depends on another file."""
+
+    row: str
+    name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None
+    seed: Annotated[int, Field(ge=0)]
+    quick: bool
+    data: Data
+    model: Model
+    hybrid: Hybrid
+    train: Train
+    evaluate: Evaluate
+
+    def architecture(self) -> dict[str, Any]:
+        """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
+        cnn = {"blocks": self.model.blocks, "frozen": self.model.frozen}
+        own = {"hybrid": lambda: cnn | self.hybrid.model_dump(), "r2plus1d": lambda: cnn}
+        return {"name": self.model.name} | own[self.model.name]()
+
+    def to_yaml(self) -> str:
+        """The text of a config.yaml that gives this experiment again."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+    def flat(self) -> dict[str, Any]:
+        """Every key under its dotted name."""
+        return dict(_flatten(self.model_dump()))
+
+
+def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG, auto: str = "sample") -> Config:
+    """The experiment that `python train.py [row] [key=value ...]` runs.
+
+    Later ones win: `file`; its `when_sample` part, if the sample data set is used; the row's differences in
+    experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
+    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `auto` is the data set that
+    `data.dataset: auto` stands for on this machine. Raises UserError for anything that is not valid.
+    """
+    tree = _read(file)
+    for_sample, for_quick = (
+        _differences(tree.pop(part, None), f"{file.name}, {part}") for part in ("when_sample", "when_quick")
+    )
+    given = {_first_key(key): value for key, value in map(_override, overrides)}
+    row = row or given.pop("row", None)
+    differences = {} if row is None else {"row": row} | find_row(row)
+    differences.pop("question", None)
+
+    def asked(key: str) -> Any:
+        return given.get(key, differences.get(key, dict(_flatten(tree)).get(key)))
+
+    given["data.dataset"] = auto if asked("data.dataset") == "auto" else asked("data.dataset")
+    layers = [
+        (f"{file.name}, when_sample", for_sample, given["data.dataset"] == "sample"),
+        (f"experiments.yaml, {row}", differences, True),
+        (f"{file.name}, when_quick", for_quick, asked("quick") is True),
+        ("command line", given, True),
+    ]
+    known = set(_keys(Config))
+    for place, changes, applies in layers:
+        for key, value in changes.items():
+            if key not in known:
+                raise UserError(f"{place}: {key}={_show(value)} is not a setting{_nearest(key, known)}")
+            if applies:
+                section, _, name = key.rpartition(".")
+                (tree.setdefault(section, {}) if section else tree)[name] = value
+    try:
+        return Config.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        raise UserError(_first_problem(error, file.name, given, known)) from None
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """The named rows of experiments.yaml: the question each asks, and the dotted keys in which it differs."""
+    return _read(EXPERIMENTS)["rows"]
+
+
+def tables() -> dict[str, list[str]]:
+    """The tables of experiments.yaml: which rows stand in each, in order."""
+    return _read(EXPERIMENTS)["tables"]
+
+
+def find_row(name: str) -> dict[str, Any]:
+    """One row of experiments.yaml. Raises UserError naming the nearest when there is none of that name."""
+    known = rows()
+    if name not in known:
+        raise UserError(
+            f"row {name!r} is not in experiments.yaml{_nearest(name, known)}; python train.py --help lists them"
+        )
+    return dict(known[name])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); is the path right?") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: expected lines of 'key: value', found {_show(tree)}")
+    return tree
+
+
+def _override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"command line: {text!r} is neither a row nor key=value{_nearest(text, rows())}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"command line: {key}={value!r} is not valid YAML; quote it") from None
+
+
+def _first_key(key: str) -> str:
+    field = Config.model_fields.get(key)
+    is_section = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    return f"{key}.{next(iter(field.annotation.model_fields))}" if is_section else key
+
+
+def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    ends = {key.rpartition(".")[2]: key for key in known}
+    close = difflib.get_close_matches(name, known, n=1) or [
+        ends[end] for end in difflib.get_close_matches(name.rpartition(".")[2], ends, n=1)
+    ]
+    return f"; the nearest is {close[0]}" if close else ""
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _differences(changes: Any, place: str) -> dict[str, Any]:
+    if not isinstance(changes, dict | None):
+        raise UserError(f"{place}: expected lines of 'key: value', found {_show(changes)}")
+    return changes or {}
+
+
+def _first_problem(error: ValidationError, file: str, given: Mapping[str, Any], known: Iterable[str]) -> str:
+    # An unknown key comes before the missing one it was meant for.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    # A union adds the names of its branches behind the key.
+    path = [str(part) for part in problem["loc"]]
+    key = next((".".join(path[:n]) for n in (2, 1) if ".".join(path[:n]) in known), ".".join(path))
+    place = "command line" if key in given else file
+    if problem["type"] == "missing":
+        return f"{place}: {key} is missing; the config.yaml of the repository has every key"
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: {key}={_show(problem['input'])} is not a setting{_nearest(key, known)}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(problem["input"], dict):
+        return f"{place}: {key}: {message}"
+    if problem["type"] == "literal_error":
+        message += _nearest(str(problem["input"]), re.findall(r"'(.*?)'", message))
+    return f"{place}: {key}={_show(problem['input'])} {message}"

@@ -1,0 +1,112 @@
+"""The configuration says what it means, and says so when it does not."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from hmdb_lib import config
+from hmdb_lib.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["data.frmes=3"], "command line: data.frmes=3 is not a setting; the nearest is data.frames"),
+        (["frames=3"], "the nearest is data.frames"),
+        (["data.frames=many"], 'command line: data.frames="many" should be a valid integer'),
+        (["data.frames=true"], "data.frames=true should be a valid integer"),
+        (["data.frames=0"], "data.frames=0 should be greater than or equal to 1"),
+        (["train.lr=-1"], "train.lr=-1 should be greater than 0"),
+        (["model=hybird"], "the nearest is hybrid"),
+        (["data.frame_step=2"], "give exactly one of clip_seconds and frame_step"),
+        (["data.clip_seconds=null"], "give exactly one of clip_seconds and frame_step"),
+        (["data.crop=500"], "crop=500 does not fit"),
+        (["bassline"], "the nearest is baseline"),
+        (["row=bassline"], "the nearest is baseline"),
+        (["data=[1"], "is not valid YAML"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_in_one_line(overrides, told):
+    with pytest.raises(UserError, match=".") as error:
+        config.load(overrides=overrides)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told_with_its_path(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read"):
+        config.load(file=tmp_path / "nowhere.yaml")
+
+
+def test_a_typo_in_the_file_is_told_with_the_nearest_key(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(config.CONFIG.read_text().replace("  epochs:", "  epoch:", 1))
+    with pytest.raises(UserError, match=r"train\.epoch=30 is not a setting; the nearest is train\.epochs"):
+        config.load(file=file, auto="hmdb51")
+
+
+def test_a_small_float_without_a_point_is_a_number():
+    assert config.load(overrides=["train.lr=1e-4"]).train.lr == 1e-4
+
+
+def test_a_section_alone_stands_for_its_first_key():
+    chosen = config.load(overrides=["data=folder", "model=r2plus1d"])
+    assert (chosen.data.dataset, chosen.model.name) == ("folder", "r2plus1d")
+
+
+def test_the_sample_sizes_apply_only_when_the_sample_is_used():
+    assert config.load(auto="sample").data.frames == 8
+    assert config.load(auto="hmdb51").data.frames == 16
+
+
+def test_the_command_line_wins_over_row_and_sample_sizes():
+    assert config.load("baseline", ["model.name=hybrid", "data.frames=4"]).flat().items() >= {
+        ("model.name", "hybrid"),
+        ("data.frames", 4),
+    }
+
+
+def test_a_run_can_be_repeated_from_its_saved_configuration(tmp_path):
+    file = tmp_path / "config.yaml"
+    first = config.load("baseline", ["seed=3", "quick=true"])
+    file.write_text(first.to_yaml())
+    assert config.load(file=file) == first
+
+
+@pytest.mark.parametrize("row", config.rows())
+def test_every_row_is_valid_asks_a_question_and_differs_only_in_known_keys(row):
+    config.load(row)
+    assert config.find_row(row)["question"].endswith("?")
+
+
+def test_every_row_of_a_table_exists():
+    assert {row for table in config.tables().values() for row in table} <= set(config.rows())
+
+
+def test_every_line_of_config_yaml_is_commented():
+    settings = config.CONFIG.read_text().partition("when_sample:")[0]
+    lines = [line for line in settings.splitlines() if ": " in line]
+    assert [line for line in lines if "#" not in line] == []
+
+
+def test_config_yaml_holds_every_key():
+    tree = yaml.safe_load(config.CONFIG.read_text())
+    assert {key for key in tree if not key.startswith("when_")} == set(config.Config.model_fields)
+
+
+def test_the_command_ends_in_exit_code_2_without_a_traceback():
+    done = subprocess.run(
+        [sys.executable, "train.py", "data.frmes=3"], cwd=config.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: command line: data.frmes=3 is not a setting; the nearest is data.frames\n"
+
+
+def test_help_lists_rows_and_keys():
+    done = subprocess.run(
+        [sys.executable, "train.py", "--help"], cwd=config.ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(row in done.stdout for row in config.rows())
+    assert "clip_seconds:" in done.stdout

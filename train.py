@@ -1,0 +1,8 @@
+"""Train, evaluate and record one experiment: python train.py [row] [key=value ...]."""
+
+import sys
+
+from hmdb_lib.command import train
+
+if __name__ == "__main__":
+    sys.exit(train(sys.argv[1:]))
