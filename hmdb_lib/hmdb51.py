@@ -1,0 +1,48 @@
+"""How HMDB51 names its clips and lists its splits. The one place that knows; facts from the data set's own files."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from hmdb_lib.errors import UserError
+
+# <source>_<body: half, upper, full, lower>_<camera moves or not>_np<people>_<view>_<quality>_<number>
+_NAME = re.compile(r"(?P<source>.+)_[hufl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+$")
+ROLES = {0: "unused", 1: "train", 2: "test"}
+
+
+def source_group(name: str) -> str:
+    """The source video a clip was cut from: clips of one group must not stand on both sides of a split.
+
+    `name` is a file name with or without folder and ending. A name that does not follow HMDB51's pattern is its
+    own group.
+    """
+    stem = Path(name).name.removesuffix(".avi")
+    match = _NAME.match(stem)
+    return match["source"] if match else stem
+
+
+def read_split(folder: Path, split: int) -> pd.DataFrame:
+    """The official lists `<class>_test_split<k>.txt` of one split (1 to 3), whole.
+
+    Returns one row a clip: `path` (`<class>/<file>`), `label` (the class), `role` (train, test or unused).
+    Raises UserError when there are no lists, or a line is not `<file> <0|1|2>`.
+    """
+    ending = f"_test_split{split}.txt"
+    lists = sorted(Path(folder).glob(f"*{ending}"))
+    if not lists:
+        raise UserError(
+            f"{folder}: no split lists named <class>{ending}; download them with python -m data_prep download"
+        )
+    rows = []
+    for file in lists:
+        label = file.name.removesuffix(ending)
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            name, _, role = line.strip().rpartition(" ")
+            if not name or role not in ("0", "1", "2"):
+                raise UserError(f"{file}, line {number}: expected '<file> <0, 1 or 2>', found {line.strip()!r}")
+            rows.append((f"{label}/{name.strip()}", label, ROLES[int(role)]))
+    return pd.DataFrame(rows, columns=["path", "label", "role"])

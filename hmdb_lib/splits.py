@@ -1,0 +1,120 @@
+"""Which videos train, validate and test: one table a data set, and a validation part that shares no source video."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.hmdb51 import read_split, source_group
+
+VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"}
+
+
+def read_videos(dataset: str, root: Path, split: int, validation_share: float, seed: int) -> pd.DataFrame:
+    """The videos of one split of a data set, in one table.
+
+    Columns: `path` (below `video_folder(dataset, root)`), `label` (the class's name), `group` (the source video),
+    `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
+    not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, or the fold
+    of a folder's index that tests. Raises UserError when the folder does not hold such a data set.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(
+            f"data.root={root}: there is no such folder; python -m data_prep --help tells how to get the data"
+        )
+    videos = _read_folder(root, split) if dataset == "folder" else _read_hmdb51(root, split)
+    videos = videos[videos.role != "unused"].reset_index(drop=True)
+    folder = video_folder(dataset, root)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    videos["present"] = videos.path.isin(there)
+    train = videos[videos.role == "train"]
+    if not (videos.role == "validation").any():
+        held_out = hold_out(train, validation_share, seed)
+        videos.loc[held_out.index[held_out], "role"] = "validation"
+    for role in ("train", "validation", "test"):
+        if not (videos.present & (videos.role == role)).any():
+            raise UserError(f"{root}, split {split}: no {role} videos are there; {_what_is_there(videos)}")
+    return videos
+
+
+def video_folder(dataset: str, root: Path) -> Path:
+    """Where the paths of a data set's table start."""
+    return Path(root) if dataset == "folder" else Path(root) / "videos"
+
+
+def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
+    """A stratified cut by source: True for the videos held out.
+
+    Groups come in random order; one is taken whole when no class then exceeds `share` of its videos (rounded, at
+    least one). A random cut of single clips would leave a source on both sides for most of HMDB51's clips.
+    """
+    counts = pd.crosstab(videos.group, videos.label)
+    room = (counts.sum() * share).round().clip(lower=1).to_numpy(copy=True)
+    taken = []
+    for group in np.random.default_rng(seed).permutation(len(counts)):
+        clips = counts.iloc[group].to_numpy()
+        if (clips <= room).all():
+            room -= clips
+            taken.append(counts.index[group])
+    return videos.group.isin(taken)
+
+
+def limit(videos: pd.DataFrame, count: int | None) -> pd.DataFrame:
+    """At most `count` present videos of a class in each part, the first in the table's order."""
+    videos = videos[videos.present]
+    return (videos if count is None else videos.groupby(["role", "label"]).head(count)).reset_index(drop=True)
+
+
+def _read_hmdb51(root: Path, split: int) -> pd.DataFrame:
+    for part in ("videos", "splits"):
+        if not (root / part).is_dir():
+            raise UserError(
+                f"{root}: has no folder {part}/; expected videos/<class>/*.avi and splits/<class>_test_split1.txt"
+            )
+    videos = read_split(root / "splits", split)
+    videos["group"] = videos.path.map(source_group)
+    return videos
+
+
+def _read_folder(root: Path, split: int) -> pd.DataFrame:
+    index = root / "index.csv"
+    if not index.exists():
+        paths = sorted(p.relative_to(root) for p in root.glob("*/*") if p.suffix.lower() in VIDEO_ENDINGS)
+        if not paths:
+            raise UserError(f"{root}: holds neither index.csv nor <class>/<video> files")
+        videos = pd.DataFrame({"path": [p.as_posix() for p in paths], "label": [p.parts[0] for p in paths]})
+    else:
+        try:
+            videos = pd.read_csv(index, dtype={"path": str, "label": str, "group": str})
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(f"{index}: is not a CSV table: {error}") from None
+        missing = {"path", "label"} - set(videos.columns)
+        if missing or videos.path.isna().any() or videos.label.isna().any():
+            raise UserError(f"{index}: needs the columns path and label, filled in every row")
+    if "group" not in videos:
+        videos["group"] = videos.path.map(source_group)
+    videos["role"] = _roles(videos, split, index)
+    return videos[["path", "label", "group", "role"]]
+
+
+def _roles(videos: pd.DataFrame, split: int, index: Path) -> pd.Series:
+    if "fold" in videos:
+        folds = sorted(videos.fold.unique())
+        if split not in folds:
+            raise UserError(f"data.split={split}: {index} has the folds {', '.join(map(str, folds))}")
+        return pd.Series(np.where(videos.fold == split, "test", "train"), videos.index)
+    if "split" in videos:
+        unknown = set(videos.split) - {"train", "validation", "test"}
+        if unknown:
+            raise UserError(f"{index}: the column split holds {unknown.pop()!r}; expected train, validation or test")
+        return videos.split
+    # Nothing says which videos test: a fifth does, by source; another data.split cuts another fifth.
+    return pd.Series(np.where(hold_out(videos, 0.2, split), "test", "train"), videos.index)
+
+
+def _what_is_there(videos: pd.DataFrame) -> str:
+    counts = videos[videos.present].role.value_counts()
+    there = ", ".join(f"{count} {role}" for role, count in counts.items()) or "none"
+    return f"{len(videos)} are listed, on disk: {there}"

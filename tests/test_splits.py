@@ -1,0 +1,114 @@
+"""Who trains, validates and tests."""
+
+import pandas as pd
+import pytest
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.hmdb51 import read_split, source_group
+from hmdb_lib.splits import hold_out, limit, read_videos
+
+
+@pytest.fixture
+def mini(real_data, tmp_path):
+    """The real clips and the official lists, laid out as the kit expects them."""
+    (tmp_path / "videos").symlink_to(real_data / "hmdb51_mini")
+    (tmp_path / "splits").symlink_to(real_data / "hmdb51_splits")
+    return tmp_path
+
+
+def test_a_name_gives_its_source():
+    name = "wave/(HQ)_Rock_Climbing_-_Free_Solo_climb_f_cm_np1_le_med_2.avi"
+    assert source_group(name) == "(HQ)_Rock_Climbing_-_Free_Solo_climb"
+
+
+@pytest.mark.parametrize("split", [1, 2, 3])
+def test_the_official_lists_are_whole_and_share_no_source(real_data, split):
+    videos = read_split(real_data / "hmdb51_splits", split)
+    groups = videos.path.map(source_group)
+    assert videos.role.value_counts().to_dict() == {"train": 3570, "test": 1530, "unused": 1666}
+    assert not set(groups[videos.role == "train"]) & set(groups[videos.role == "test"])
+
+
+@pytest.mark.parametrize("split", [1, 2, 3])
+def test_validation_is_a_stratified_tenth_that_shares_no_source_with_training(real_data, split):
+    videos = read_split(real_data / "hmdb51_splits", split)
+    videos = videos[videos.role == "train"].assign(group=videos.path.map(source_group))
+    for seed in range(10):
+        held = hold_out(videos, 0.1, seed)
+        train, validation = videos[~held], videos[held]
+        shares = validation.label.value_counts().reindex(videos.label.unique(), fill_value=0)
+        assert not set(train.group) & set(validation.group)
+        assert len(train) + len(validation) == 3570
+        assert shares.between(5, 9).all()  # of 70 clips a class
+
+
+def test_another_seed_holds_out_other_sources(real_data):
+    videos = read_split(real_data / "hmdb51_splits", 1)
+    videos = videos[videos.role == "train"].assign(group=videos.path.map(source_group))
+    assert (hold_out(videos, 0.1, 0) != hold_out(videos, 0.1, 1)).any()
+
+
+def test_the_real_clips_have_their_official_labels_and_roles(mini, real_data):
+    index = pd.read_csv(real_data / "hmdb51_mini" / "index.csv")
+    for split in (1, 2, 3):
+        listed = read_split(mini / "splits", split).set_index("path")
+        for clip in index.itertuples():
+            official = {0: "unused", 1: "train", 2: "test"}[getattr(clip, f"split{split}")]
+            row = listed.loc[f"{clip.label}/{clip.name}"]
+            assert (row.label, row.role) == (clip.label, official)
+
+
+def test_listed_videos_that_are_not_on_disk_are_marked(mini, real_data):
+    videos = read_videos("hmdb51", mini, 2, 0.5, seed=0)
+    assert len(videos) == 5100
+    index = pd.read_csv(real_data / "hmdb51_mini" / "index.csv")
+    assert videos.present.sum() == (index.split2 > 0).sum()
+
+
+def test_a_fold_of_the_index_tests_and_the_others_train(real_data):
+    videos = read_videos("folder", real_data / "ut_interaction", 3, 0.1, seed=0)
+    index = pd.read_csv(real_data / "ut_interaction" / "index.csv").set_index("path")
+    tests = videos[videos.role == "test"]
+    assert set(tests.path) == set(index.index[index.fold == 3])
+    assert videos.groupby("group").role.nunique().max() == 1
+
+
+def test_class_folders_without_an_index_are_cut_by_source(tmp_path):
+    for label in ("run", "walk"):
+        (tmp_path / label).mkdir()
+        for source in range(10):
+            for number in range(2):
+                (tmp_path / label / f"s{source}_{label}_f_cm_np1_le_med_{number}.avi").touch()
+    videos = read_videos("folder", tmp_path, 1, 0.1, seed=0)
+    assert videos.groupby("group").role.nunique().max() == 1
+    assert videos.role.value_counts().to_dict() == {"train": 28, "test": 8, "validation": 4}
+
+
+def test_a_limit_keeps_so_many_of_a_class_in_each_part():
+    videos = pd.DataFrame(
+        {"path": map(str, range(8)), "label": ["a", "b"] * 4, "role": ["train"] * 6 + ["test"] * 2, "present": True}
+    )
+    assert limit(videos, 1).groupby(["role", "label"]).size().tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        ("name,label\na.avi,x\n", "needs the columns path and label"),
+        ("path,label,fold\nx/a.avi,x,2\n", "data.split=1: .* has the folds 2"),
+        ("path,label,split\nx/a.avi,x,trian\n", "holds 'trian'"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_told(tmp_path, index, told):
+    (tmp_path / "index.csv").write_text(index)
+    with pytest.raises(UserError, match=told):
+        read_videos("folder", tmp_path, 1, 0.1, seed=0)
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"has no folder videos/"):
+        read_videos("hmdb51", tmp_path, 1, 0.1, seed=0)
+    with pytest.raises(UserError, match=r"neither index.csv nor"):
+        read_videos("folder", tmp_path, 1, 0.1, seed=0)
+    with pytest.raises(UserError, match="no such folder"):
+        read_videos("folder", tmp_path / "nowhere", 1, 0.1, seed=0)
