@@ -1,0 +1,210 @@
+"""A video file to frames and back. The only file that knows PyAV.
+
+Frames are counted in the decoder's output order, from 0, and that order is never changed: in HMDB51's clips (DivX 5
+with B-frames) the presentation times are not monotone, and sorting by them puts most frames in the wrong place.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from hmdb_lib.errors import UserError
+
+# swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+# libav counts quantisers in units of 118 (FF_QP2LAMBDA).
+_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
+
+
+class VideoError(UserError):
+    """A file that cannot be used as video: `<path>: <reason>`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """When each frame of a video is shown.
+
+    `times`: float64 seconds, one for each frame that decodes (not for each one that the header promises), from 0.
+    `fps`: the average rate. `width`, `height`: pixels as displayed, after rotation; pixels are taken as square.
+    """
+
+    times: np.ndarray
+    fps: float
+    width: int
+    height: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames decode."""
+        return len(self.times)
+
+    @property
+    def duration(self) -> float:
+        """Seconds, the last frame's included."""
+        return self.frames / self.fps
+
+
+def scan(path: Path | str) -> Timeline:
+    """Decode a whole file once, without converting a pixel, to learn what `read_frames` can give.
+
+    At a constant rate the times are evenly spaced. A rate counts as constant when no frame lies more than 1.5 frames
+    off the even grid at the rate that the file states (HMDB51's own clips are up to one frame off); else the times
+    are the presentation times, sorted, and the rate is measured.
+
+    A truncated file has the frames that decode; an undecodable packet with decodable ones after it is an error.
+    Damage that libav repairs or steps over without a word, as players do, is not seen. Raises VideoError.
+    """
+    with _open(path) as (container, stream):
+        first, stamps = None, []
+        for frame in _decode(path, container, stream):
+            first = first or _Picture.of(frame)
+            stamps.append(frame.time)
+        stated = float(stream.average_rate or stream.guessed_rate or 0)
+    times, fps = _times(stamps, stated)
+    if not fps:
+        raise VideoError(f"{path}: neither its header nor its frames tell a frame rate")
+    return Timeline(times, fps, first.width, first.height)
+
+
+def read_frames(
+    path: Path | str, indices: Sequence[int] | np.ndarray, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Frames by their index in the decoder's output order, the one that `scan` counts: uint8, T H W C, RGB.
+
+    Indices may repeat and stand in any order, and there must be at least one. `size` is (height, width) as displayed;
+    without it all frames get the first one's. Decoding begins at the start (HMDB51's clips have no key frame to seek
+    to) and ends at the last wanted frame, and only the wanted ones are converted. Raises VideoError as `scan` does,
+    and for an index that the file does not have.
+    """
+    wanted, places = np.unique(indices, return_inverse=True)
+    if wanted[0] < 0:
+        raise VideoError(f"{path}: frame {wanted[0]} was asked for, but frames count from 0")
+    scaler, pictures, first = VideoReformatter(), [], None
+    with _open(path) as (container, stream):
+        for number, frame in enumerate(_decode(path, container, stream)):
+            first = first or _Picture.of(frame)
+            if number == wanted[len(pictures)]:
+                pictures.append(first.rgb(frame, scaler, size))
+                if len(pictures) == len(wanted):
+                    return np.stack([pictures[place] for place in places])
+    raise VideoError(f"{path}: frame {wanted[-1]} was asked for, but it has only frames 0 to {number}")
+
+
+def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, codec: str = "mpeg4") -> None:
+    """Encode frames (uint8, H W C, RGB, all of one size) as YUV 4:2:0; the container follows the path's ending.
+
+    The quality is high and constant (quantiser 3 where the codec has one), and the same frames give the same bytes
+    as long as the libraries stay the same. Raises VideoError where the codec or the container refuses, as H.264
+    does for odd sizes.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise VideoError(f"{path}: there are no frames to write")
+    try:
+        with av.open(f"file:{path}", "w") as container:
+            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
+            stream.height, stream.width = first.shape[:2]
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1
+            scaler = VideoReformatter()
+            for image in chain([first], frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                container.mux(stream.encode(scaler.reformat(frame, format="yuv420p", **_ONE_THREAD)))
+            container.mux(stream.encode())
+    except av.error.FFmpegError as error:
+        raise VideoError(f"{path}: cannot be written with codec {codec} ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """How a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
+
+    width: int
+    height: int
+    quarters: int
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> "_Picture":
+        quarters = round(frame.rotation / 90) % 4
+        width, height = (frame.height, frame.width) if quarters % 2 else (frame.width, frame.height)
+        return cls(width, height, quarters)
+
+    def rgb(self, frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
+        height, width = size or (self.height, self.width)
+        if self.quarters % 2:  # scaled as it is stored, turned after
+            height, width = width, height
+        small = scaler.reformat(frame, width=width, height=height, format="rgb24", **_ONE_THREAD)
+        return np.rot90(small.to_ndarray(), self.quarters)  # H W C
+
+
+@contextmanager
+def _open(path: Path | str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    file = Path(path)
+    if not file.exists():
+        raise VideoError(f"{path}: no such file")
+    if file.is_dir():
+        raise VideoError(f"{path}: is a folder, not a video file")
+    if file.stat().st_size == 0:
+        raise VideoError(f"{path}: the file is empty")
+    try:
+        # `file:` keeps libav from reading a protocol into a name; some of HMDB51's metadata is not UTF-8.
+        container = av.open(f"file:{path}", metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: is not a video file, or a damaged one ({error.strerror})") from error
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise VideoError(f"{path}: holds no video stream that libav can decode")
+        stream.codec_context.thread_count = 1  # the workers of the data loader are the parallelism
+        yield container, stream
+
+
+def _decode(
+    path: Path | str, container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.VideoFrame]:
+    """All frames in output order: at least one, or VideoError. The rule for damage stands in `scan`."""
+    number, broken = 0, None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.InvalidDataError:
+            packet = None  # the rest of the file cannot be read: a truncated one ends here
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{path}: cannot be read from frame {number} on ({error.strerror})") from error
+        if packet is None:
+            break
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            broken = broken or error
+            continue
+        if frames and broken and packet.size:  # an empty packet only asks for what the decoder still holds
+            raise VideoError(f"{path}: is damaged before frame {number} ({broken.strerror})") from broken
+        for frame in frames:
+            yield frame
+            number += 1
+    if not number:
+        raise VideoError(f"{path}: not one frame in it decodes" + (f" ({broken.strerror})" if broken else ""))
+
+
+def _times(stamps: list[float | None], stated: float) -> tuple[np.ndarray, float]:
+    """Seconds of each frame and frames a second; `stated` is 0 where the header tells no rate."""
+    even = np.arange(len(stamps)) / (stated or 1)
+    if None in stamps:
+        return even, stated
+    times = np.sort(np.asarray(stamps, dtype=np.float64))
+    times -= times[0]
+    if stated and np.abs(times - even).max() <= 1.5 / stated:
+        return even, stated
+    measured = (len(times) - 1) / times[-1] if times[-1] > 0 else stated
+    return times, measured
