@@ -1,0 +1,65 @@
+"""Which frames make a clip: arithmetic on frame times, the same for videos and for a frame store."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmdb_lib.video import Timeline
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """How a clip of `frames` frames is cut: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
+
+    `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame.
+    """
+
+    frames: int
+    clip_seconds: float | None = None
+    frame_step: float | None = None
+    short: str = "loop"
+
+    def random(self, timeline: Timeline, draw: float) -> np.ndarray:
+        """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where."""
+        return self._at(timeline, draw * self._room(timeline))
+
+    def spread(self, timeline: Timeline, count: int | None) -> np.ndarray:
+        """Frame indices (count, T) of clips from the first frame to the last, evenly spaced; one clip is centred.
+
+        `count` None gives as many clips as it takes for every frame of the video to be in one.
+        """
+        room = self._room(timeline)
+        if count is None:
+            starts = self._covering(timeline, room)
+        else:
+            starts = np.linspace(0, room, count) if count > 1 else np.array([room / 2])
+        return np.stack([self._at(timeline, start) for start in starts])
+
+    def _step(self, timeline: Timeline) -> float:
+        """Seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
+        if self.frame_step is not None:
+            return self.frame_step / timeline.fps
+        return (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
+
+    def _room(self, timeline: Timeline) -> float:
+        """Seconds by which the clip's start can move."""
+        return max(0.0, float(timeline.times[-1]) - self._step(timeline) * (self.frames - 1))
+
+    def _covering(self, timeline: Timeline, room: float) -> np.ndarray:
+        # Between two frames of a clip lie at most `phases` - 1 others: as many shifted copies see them all.
+        frame = 1 / timeline.fps
+        phases = math.ceil(self._step(timeline) * timeline.fps - 1e-6)
+        tile = self._step(timeline) * (self.frames - 1) + phases * frame
+        tiles = np.minimum(np.arange(math.floor(room / tile) + 2) * tile, room)
+        # A shifted copy may run over the end; it is then extended as a short video is.
+        return np.unique((tiles[:, None] + np.arange(phases) * frame).round(6))
+
+    def _at(self, timeline: Timeline, start: float) -> np.ndarray:
+        moments = start + np.arange(self.frames) * self._step(timeline)
+        if self.short == "loop":
+            over = moments > timeline.times[-1] + 1e-6
+            moments = np.where(over, moments % timeline.duration, moments)
+        # The frame on show at a moment; the margin forgives the rounding of times that are frame times themselves.
+        indices = np.searchsorted(timeline.times, moments + 1e-6, side="right") - 1
+        return indices.clip(0, timeline.frames - 1)

@@ -1,0 +1,80 @@
+"""Which frames make a clip."""
+
+import numpy as np
+import pytest
+
+from hmdb_lib.clips import ClipRule
+from hmdb_lib.video import Timeline
+
+
+def even(frames, fps=30.0):
+    return Timeline(np.arange(frames) / fps, fps, 320, 240)
+
+
+def test_a_two_second_clip_spans_sixty_frames_from_its_first_to_its_last():
+    clip = ClipRule(16, clip_seconds=2.0).random(even(60), draw=0.7)
+    assert (clip[0], clip[-1], len(clip)) == (0, 59, 16)
+    assert set(np.diff(clip)) <= {3, 4}
+
+
+def test_a_frame_step_takes_every_so_many_frames():
+    assert ClipRule(4, frame_step=2).random(even(7), draw=0.5).tolist() == [0, 2, 4, 6]
+
+
+def test_random_clips_reach_both_ends_of_a_long_video():
+    rule, video = ClipRule(16, clip_seconds=2.0), even(1062)
+    clips = np.array([rule.random(video, draw) for draw in np.linspace(0, 1, 200, endpoint=False)])
+    assert clips.min() == 0
+    assert clips.max() >= 1055
+    assert rule.random(video, 1 - 1e-9)[-1] in (1060, 1061)
+
+
+@pytest.mark.parametrize(
+    ("short", "clip"), [("loop", [0, 4, 8, 12, 16, 3, 7, 11]), ("last", [0, 4, 8, 12, 16, 16, 16, 16])]
+)
+def test_a_short_video_is_extended_by_the_stated_rule(short, clip):
+    assert ClipRule(8, frame_step=4, short=short).random(even(17), draw=0.9).tolist() == clip
+
+
+def test_time_not_frame_number_decides_in_a_video_of_another_rate():
+    fast, slow = even(120, fps=60.0), even(30, fps=15.0)
+    rule = ClipRule(16, clip_seconds=1.0)
+    shown = [video.times[rule.spread(video, 2)[1]] for video in (fast, slow)]
+    assert np.abs(shown[0] - shown[1]).max() <= 1 / 15
+
+
+def test_a_variable_rate_is_sampled_by_its_times():
+    times = np.concatenate([np.arange(10) / 10, 1 + np.arange(30) / 30])  # a second at 10 fps, a second at 30
+    video = Timeline(times, 20.0, 320, 240)
+    clip = ClipRule(8, clip_seconds=2.0).random(video, draw=0)
+    moments = np.linspace(0, 1.95, 8)
+    assert (np.abs(times[clip] - moments) <= 0.1).all()
+
+
+def test_spread_clips_reach_from_the_first_frame_to_the_last():
+    clips = ClipRule(16, clip_seconds=2.0).spread(even(240), 10)
+    assert clips.shape == (10, 16)
+    assert (clips[0, 0], clips[-1, -1]) == (0, 239)
+
+
+def test_a_single_spread_clip_is_centred():
+    clip = ClipRule(3, frame_step=1).spread(even(9), 1)
+    assert clip.tolist() == [[3, 4, 5]]
+
+
+@pytest.mark.parametrize("frames", [1, 7, 17, 59, 60, 61, 93, 500, 1062])
+@pytest.mark.parametrize(
+    "rule", [ClipRule(16, clip_seconds=2.0), ClipRule(8, clip_seconds=2.0), ClipRule(16, frame_step=2)]
+)
+def test_all_clips_see_every_frame(frames, rule):
+    assert set(rule.spread(even(frames), None).ravel()) == set(range(frames))
+
+
+@pytest.mark.parametrize("short", ["loop", "last"])
+def test_no_clip_asks_for_a_frame_that_is_not_there(short):
+    for frames in range(1, 130):
+        for fps in (23.976, 25.0, 29.97, 30.0):
+            rule = ClipRule(16, clip_seconds=2.0, short=short)
+            clip = rule.random(even(frames, fps), 0.999999)
+            assert clip.min() >= 0
+            assert clip.max() < frames

@@ -1,0 +1,56 @@
+"""From clips to videos to accuracies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from hmdb_lib.evaluation import VideoScores, calibration_error, confusion_matrix, describe, nll, top_k
+
+
+def test_a_video_is_judged_by_the_mean_probability_of_its_clips():
+    scores = VideoScores(2)
+    # Two clips narrowly for class 0, one surely for class 1: the mean says 1, a majority vote would say 0.
+    probabilities = np.array([[0.52, 0.48], [0.52, 0.48], [0.01, 0.99]])
+    scores.add(np.array([7, 7, 7]), np.array([1, 1, 1]), probabilities)
+    numbers, labels, means = scores.videos()
+    assert (numbers.tolist(), labels.tolist()) == ([7], [1])
+    assert np.allclose(means, probabilities.mean(0))
+    assert scores.summary()["video_accuracy"] == 1
+    assert scores.summary()["clip_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_batching_does_not_change_a_digit():
+    videos = np.arange(60) // 3
+    labels = videos % 5
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(5), 60).astype(np.float32)
+    whole, parts = VideoScores(5), VideoScores(5)
+    whole.add(videos, labels, probabilities)
+    for start in range(0, 60, 7):
+        part = slice(start, start + 7)
+        parts.add(videos[part], labels[part], probabilities[part])
+    assert whole.summary() == parts.summary()
+
+
+def test_top_k_and_loss_by_hand():
+    probabilities, labels = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]), np.array([1, 2])
+    assert (top_k(probabilities, labels, 1), top_k(probabilities, labels, 2)) == (0.5, 1.0)
+    assert nll(probabilities, labels) == pytest.approx(-(np.log(0.3) + np.log(0.7)) / 2)
+
+
+def test_the_confusion_matrix_has_true_classes_in_rows():
+    assert confusion_matrix(np.array([[0.9, 0.1]]), np.array([1])).tolist() == [[0, 0], [1, 0]]
+
+
+def test_mean_class_accuracy_counts_classes_not_videos():
+    table = pd.DataFrame({"label": ["a", "a", "a", "b"], "a": [0.9, 0.9, 0.9, 0.9], "b": [0.1] * 4})
+    told = describe(table, ["a", "b"])
+    assert (told["accuracy"], told["mean_class_accuracy"]) == (0.75, 0.5)
+
+
+def test_the_calibration_error_is_the_one_of_torchmetrics():
+    random = np.random.default_rng(0)
+    probabilities, labels = random.dirichlet(np.ones(4), 300), random.integers(0, 4, 300)
+    peer = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), 4, n_bins=15)
+    assert calibration_error(probabilities, labels) == pytest.approx(peer.item(), abs=1e-6)
