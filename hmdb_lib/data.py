@@ -1,0 +1,207 @@
+"""Clips for training and evaluation: read by worker processes as uint8, in an order that a seed fixes."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm.auto import tqdm
+
+from hmdb_lib.clips import ClipRule
+from hmdb_lib.errors import UserError
+from hmdb_lib.video import Timeline, VideoError, read_frames, scan
+
+
+class Videos:
+    """Frames by index out of video files, each file's times remembered once they are known."""
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self.folder, self.size = Path(folder), size
+        self.timelines: dict[str, Timeline] = {}
+
+    def timeline(self, path: str) -> Timeline:
+        """The video's frame times. The first look at a file decodes it. Raises VideoError."""
+        if path not in self.timelines:
+            self.timelines[path] = scan(self.folder / path)
+        return self.timelines[path]
+
+    def read(self, path: str, indices: np.ndarray) -> np.ndarray:
+        """Frames uint8 T H W C at the store's size. Raises VideoError."""
+        return read_frames(self.folder / path, indices, self.size)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What a worker hands back in place of clips."""
+
+    path: str
+    reason: str
+
+
+class TrainClips(Dataset):
+    """One random clip a video. Indexed by (video number, draw in [0, 1)), so that the sampler alone decides."""
+
+    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule) -> None:
+        self.paths, self.labels = videos.path.tolist(), videos.target.tolist()
+        self.source, self.rule = source, rule
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self.paths)
+
+    def __getitem__(self, key: tuple[int, float]) -> tuple[int, int, np.ndarray] | Unreadable:
+        """Video number, class number, clips uint8 (1, T, H, W, C)."""
+        number, draw = key
+        return self._item(number, lambda timeline: self.rule.random(timeline, draw)[None])
+
+    def _item(self, number: int, cut: Callable[[Timeline], np.ndarray]) -> tuple[int, int, np.ndarray] | Unreadable:
+        path = self.paths[number]
+        try:
+            indices = cut(self.source.timeline(path))  # clips, T
+            frames = self.source.read(path, indices.ravel())
+        except VideoError as error:
+            return Unreadable(path, str(error))
+        return number, self.labels[number], frames.reshape(*indices.shape, *frames.shape[1:])
+
+
+class SpreadClips(TrainClips):
+    """Clips spread evenly over each video, for evaluation. Indexed by video number."""
+
+    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule, clips: int | None) -> None:
+        super().__init__(videos, source, rule)
+        self.clips = clips
+
+    def __getitem__(self, number: int) -> tuple[int, int, np.ndarray] | Unreadable:
+        """Video number, class number, clips uint8 (clips, T, H, W, C)."""
+        return self._item(number, lambda timeline: self.rule.spread(timeline, self.clips))
+
+
+class EpochSampler(Sampler[tuple[int, float]]):
+    """Every video once an epoch, in random order, each with the draw that places its clip.
+
+    Order and draws depend on seed and epoch alone: not on the workers, the batch size or the number of processes
+    (each process takes its own part, all parts equally long). `epoch` is asked at the start of each pass, because
+    after a resume Lightning starts the first one before it tells its samplers which epoch it is.
+    """
+
+    def __init__(self, videos: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1) -> None:
+        self.videos, self.seed, self.epoch, self.rank, self.world = videos, seed, epoch, rank, world
+
+    def __len__(self) -> int:
+        """Clips of an epoch on this process."""
+        return self.videos // self.world if self.videos >= self.world else 1
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        """(video number, draw) pairs of this process."""
+        random = np.random.default_rng((self.seed, self.epoch()))
+        order, draws = random.permutation(self.videos), random.random(self.videos)
+        for number in order[self.rank :: self.world][: len(self)]:
+            yield int(number), float(draws[number])
+
+
+class ClipData(L.LightningDataModule):
+    """The loaders of one experiment. A batch is a dict.
+
+    `clips` uint8 (B, T, H, W, C), `labels` and `videos` int64 (B,) with the number of each clip's video in its part's
+    table, `unreadable` a list of (path, reason). A video that cannot be decoded is named there, never a blank clip.
+    """
+
+    def __init__(
+        self,
+        videos: pd.DataFrame,
+        source: Videos,
+        rule: ClipRule,
+        *,
+        batch_size: int,
+        test_clips: int | None,
+        validation_clips: int,
+        workers: int | str = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.classes = sorted(videos.label.unique())
+        numbers = {label: number for number, label in enumerate(self.classes)}
+        videos = videos.assign(target=videos.label.map(numbers))
+        self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
+        self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
+        self.clips = {"validation": validation_clips, "test": test_clips}
+        self.workers = min(8, os.cpu_count() or 1) if workers == "auto" else workers
+
+    def train_dataloader(self) -> DataLoader:
+        """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""
+        dataset = TrainClips(self.tables["train"], self.source, self.rule)
+        sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share())
+        full = len(sampler) >= self.batch_size
+        return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
+
+    def val_dataloader(self) -> DataLoader:
+        """Evenly spread clips of the validation videos."""
+        return self._evaluation_loader("validation")
+
+    def test_dataloader(self) -> DataLoader:
+        """Evenly spread clips of the test videos."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, role: str) -> DataLoader:
+        clips = self.clips[role]
+        dataset = SpreadClips(self.tables[role], self.source, self.rule, clips)
+        rank, world = self._share()
+        videos_at_once = max(1, self.batch_size // (clips or self.batch_size))
+        return self._loader(dataset, sampler=range(rank, len(dataset), world), batch_size=videos_at_once)
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
+
+    def _share(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loader(self, dataset: Dataset, **how: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+            # Of its own: a loader draws a number whenever it starts, which a resumed run does at another moment.
+            generator=torch.Generator().manual_seed(self.seed),
+            **how,
+        )
+
+
+def check_videos(paths: list[Path]) -> None:
+    """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
+    with ProcessPoolExecutor() as pool:
+        reasons = [r for r in tqdm(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
+    if reasons:
+        raise UserError(
+            f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
+        )
+
+
+def _reason(path: Path) -> str | None:
+    try:
+        scan(path)
+    except VideoError as error:
+        return str(error)
+    return None
+
+
+def _collate(items: list[tuple[int, int, np.ndarray] | Unreadable]) -> dict[str, Any]:
+    unreadable = [item for item in items if isinstance(item, Unreadable)]
+    read = [item for item in items if not isinstance(item, Unreadable)]
+    numbers, labels, clips = zip(*read, strict=True) if read else ((), (), ())
+    counts = torch.tensor([len(c) for c in clips], dtype=torch.int64)
+    return {
+        "clips": torch.from_numpy(np.concatenate(clips)) if clips else torch.empty(0, dtype=torch.uint8),
+        "labels": torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
+        "videos": torch.tensor(numbers, dtype=torch.int64).repeat_interleave(counts),
+        "unreadable": [(item.path, item.reason) for item in unreadable],
+    }

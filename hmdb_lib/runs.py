@@ -1,0 +1,108 @@
+"""The results folder: start, skip, resume or refuse a run; write its files; read all of them into one table.
+
+`<results>/runs/<row>/<data>-split<k>-seed<s>/` holds one run. What each file and column means: results/README.md.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hmdb_lib.config import Config, load
+from hmdb_lib.errors import UserError
+
+# Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
+MACHINE_KEYS = {"data.root", "data.workers", "data.on_error", "train.device", "train.devices", "train.precision"}
+
+
+class Run:
+    """One run's folder. Nothing in it is ever overwritten by another experiment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+
+    @classmethod
+    def start(cls, config: Config, results: Path) -> "Run":
+        """The folder for this experiment, new or to be resumed.
+
+        Raises UserError, naming the keys, when the folder belongs to an experiment that differs.
+        """
+        quick = "-quick" if config.quick else ""
+        name = f"{config.data.dataset}-split{config.data.split}-seed{config.seed}{quick}"
+        run = cls(Path(results) / "runs" / (config.name or config.row) / name)
+        saved = run.folder / "config.yaml"
+        if saved.exists():
+            before, now = load(file=saved).flat(), config.flat()
+            differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS]
+            if differing:
+                changes = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in differing)
+                raise UserError(
+                    f"{run.folder}: holds another experiment: {changes}; give this one a folder of its own with name=..."
+                )
+        else:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_whole(saved, config.to_yaml())
+        return run
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration the run was started with."""
+        return load(file=self.folder / "config.yaml")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete: its summary is written last."""
+        return (self.folder / "summary.json").exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The finished run's summary.json."""
+        return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row an epoch so far; empty before the first."""
+        file = self.folder / "metrics.csv"
+        return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """The finished run's test videos: video, group, label, then the probability of each class."""
+        return pd.read_csv(self.folder / "predictions.csv", dtype={"video": str, "group": str, "label": str})
+
+    def write_epoch(self, row: dict[str, Any]) -> None:
+        """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""
+        before = self.metrics
+        rows = [*before[before.epoch < row["epoch"]].to_dict("records"), row]
+        write_whole(self.folder / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
+
+    def finish(self, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
+        """Write the test predictions, then the summary that marks the run as finished."""
+        write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
+        write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def read_runs(results: Path) -> pd.DataFrame:
+    """Every finished run below a results folder, one row each: the summary's values under dotted names.
+
+    A folder whose summary cannot be read is left out. Empty when there is none.
+    """
+    rows = []
+    for file in sorted((Path(results) / "runs").glob("*/*/summary.json")):
+        try:
+            summary = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            continue
+        rows.append(pd.json_normalize(summary).iloc[0].to_dict() | {"folder": str(file.parent)})
+    return pd.DataFrame(rows)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write beside and rename, so that a reader or a crash never meets half a file."""
+    beside = file.with_name(file.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)
