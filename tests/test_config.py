@@ -29,7 +29,7 @@ from hmdb_lib.errors import UserError
     ],
 )
 def test_a_wrong_key_or_value_is_told_in_one_line(overrides, told):
-    with pytest.raises(UserError, match=".") as error:
+    with pytest.raises(UserError) as error:
         config.load(overrides=overrides)
     assert told in str(error.value)
     assert "\n" not in str(error.value)

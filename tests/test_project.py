@@ -1,0 +1,107 @@
+"""The repository's promises about itself: who may import whom, and dependencies that agree."""
+
+import ast
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from hmdb_lib.config import ROOT
+
+# Which of our modules each of ours may import. The arrows run one way; an import against them fails here.
+MAY_IMPORT = {
+    "errors": set(),
+    "hmdb51": {"errors"},
+    "config": {"errors"},
+    "environment": {"errors"},
+    "video": {"errors"},
+    "cost": {"errors"},
+    "models": {"errors", "models"},
+    "clips": {"video"},
+    "splits": {"errors", "hmdb51"},
+    "data": {"clips", "errors", "video"},
+    "transforms": set(),
+    "evaluation": set(),
+    "plots": set(),
+    "runs": {"config", "errors"},
+    "classifier": {"config", "errors", "evaluation", "runs", "transforms"},
+    "training": {
+        *("classifier", "clips", "config", "cost", "data", "environment", "errors", "evaluation", "models", "plots"),
+        *("runs", "splits", "data_prep.sample"),
+    },
+    "command": {"config", "environment", "errors", "training"},
+    "__main__": {"command"},
+    "__init__": set(),
+}
+DATA_PREP_MAY_IMPORT = {"data_prep", "video", "frames", "hmdb51", "errors"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
+
+
+def imported(file):
+    """Names of our own modules that a file imports, wherever in it: `models`, `data_prep.sample`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "hmdb_lib":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "hmdb_lib":
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "data_prep":
+            yield node.module
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "hmdb_lib":
+                    yield alias.name.removeprefix("hmdb_lib.")
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "hmdb_lib").rglob("*.py")), ids=lambda f: f.relative_to(ROOT).as_posix()
+)
+def test_imports_run_the_way_data_flows(file):
+    module = file.relative_to(ROOT / "hmdb_lib").parts[0].removesuffix(".py")
+    assert set(imported(file)) <= MAY_IMPORT[module]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "data_prep").rglob("*.py")), ids=lambda f: f.name)
+def test_data_prep_shares_only_what_it_may(file):
+    assert {name.split(".")[0] for name in imported(file)} <= DATA_PREP_MAY_IMPORT
+
+
+@pytest.mark.parametrize("library", ["av", "transformers"])
+def test_one_file_alone_imports_a_library_that_the_house_keeps_in_one_room(library):
+    users = {
+        file.relative_to(ROOT).as_posix()
+        for folder in ("hmdb_lib", "data_prep")
+        for file in (ROOT / folder).rglob("*.py")
+        if re.search(rf"^\s*(import|from) {library}\b", file.read_text(), re.MULTILINE)
+    }
+    assert len(users) <= 1
+
+
+@pytest.mark.parametrize("name", ["plots", "evaluation", "splits", "config"])
+def test_analysis_needs_no_torch(name):
+    source = (ROOT / "hmdb_lib" / f"{name}.py").read_text()
+    assert not re.search(r"^\s*(import|from) (torch|lightning)", source, re.MULTILINE)
+
+
+def name_and_range(requirement):
+    requirement = requirement.split(";")[0]
+    name = re.match(r"[\w.-]+", requirement)[0]
+    return name.lower(), requirement[len(name) :].replace(" ", "")
+
+
+def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pip = dict(map(name_and_range, project["dependencies"]))
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    listed = dict(name_and_range(line) for line in conda if isinstance(line, str))
+    assert listed.pop("python") == project["requires-python"]
+    assert {listed.pop("pip"), listed.pop("ffmpeg")} == {""}
+    assert listed == {CONDA_NAMES.get(name, name): versions for name, versions in pip.items() if name != "unrar2-cffi"}
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    own = next(package for package in lock if package["name"] == "hmdb-lib")
+    assert {dependency["name"] for dependency in own["dependencies"]} == set(pip)
+
+
+def test_conda_installs_this_project_by_pip():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert {"pip": ["-e ."]} in conda
