@@ -1,0 +1,207 @@
+"""One experiment from configuration to recorded result: fit, resume, evaluate, record. Lightning carries the loop."""
+
+import importlib.metadata
+import logging
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from hmdb_lib import cost, environment, models, plots
+from hmdb_lib.classifier import VideoClassifier
+from hmdb_lib.clips import ClipRule
+from hmdb_lib.config import Config
+from hmdb_lib.data import ClipData, Videos, check_videos
+from hmdb_lib.errors import UserError
+from hmdb_lib.evaluation import describe
+from hmdb_lib.runs import Run
+from hmdb_lib.splits import limit, read_videos, video_folder
+
+PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+def run(config: Config) -> Run:
+    """Do what a configuration says: train, or go on training, evaluate on the test part, and record it.
+
+    Returns the run; a finished one is returned as it is. Raises UserError for what a user can mend.
+    """
+    place = environment.place()
+    record = Run.start(config, place.results)
+    if record.finished:
+        print(f"already finished, nothing to do: {record.folder}")
+        return record
+    device = environment.device(config.train.device, config.train.precision)
+    print(f"{device.reason}\nresults: {record.folder}")
+    L.seed_everything(config.seed, verbose=False)
+    data = read_data(config, place)
+    model = models.build(classes=len(data.classes), **config.architecture())
+    if record.last.exists():
+        print(f"resuming after epoch {len(record.metrics)} of {config.train.epochs}")
+    else:
+        models.load_pretrained(model, config.model.pretrained)
+    model = model.to(memory_format=torch.channels_last_3d)
+    classifier = VideoClassifier(config, model, record)
+    with _quiet():
+        trainer = _trainer(config, device, record)
+        try:
+            trainer.fit(classifier, data, ckpt_path=record.last if record.last.exists() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        best = torch.load(record.best, map_location="cpu", weights_only=True)
+        classifier.load_state_dict(best["state_dict"])
+        start = time.perf_counter()
+        trainer.test(classifier, data, verbose=False)
+    if trainer.is_global_zero:
+        _record(record, config, data, classifier, best["epoch"], device, time.perf_counter() - start)
+    return record
+
+
+def read_data(config: Config, place: environment.Place) -> ClipData:
+    """The loaders of an experiment, after saying in a line or two what data they read.
+
+    Makes the sample data set where it is asked for and missing. Raises UserError.
+    """
+    data = config.data
+    root = Path(data.root).expanduser() if data.root else place.data / data.dataset
+    if data.dataset == "sample":
+        from data_prep.sample import make_sample  # noqa: PLC0415 - only this one case needs the generator
+
+        print(
+            "data: the sample data set of drawn figures, not HMDB51"
+            + ("" if root.exists() else f"; making it in {root}")
+        )
+        make_sample(root)
+    elif data.dataset == "folder" and not data.root:
+        raise UserError("data=folder needs data.root=<folder of class folders>")
+    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
+    missing = int((~videos.present).sum())
+    if missing:
+        if data.on_error == "stop":
+            raise UserError(f"{root}: {missing} of {len(videos)} listed videos are not on disk (data.on_error: stop)")
+        print(
+            f"{missing} of {len(videos)} listed videos are not on disk and left out; python -m data_prep verify names them"
+        )
+    videos = limit(videos, data.limit)
+    folder = video_folder(data.dataset, root)
+    if data.on_error == "stop":
+        check_videos([folder / path for path in videos.path])
+    counts = videos.role.value_counts()
+    print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+    everything = config.evaluate.clips == "all"
+    return ClipData(
+        videos,
+        Videos(folder, tuple(data.resize)),
+        ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short),
+        batch_size=config.train.batch_size,
+        test_clips=None if everything else config.evaluate.clips,
+        validation_clips=config.evaluate.validation_clips,
+        workers=data.workers,
+        seed=config.seed,
+    )
+
+
+def _trainer(config: Config, device: environment.Device, record: Run) -> L.Trainer:
+    best = ModelCheckpoint(
+        record.checkpoints,
+        "best",
+        monitor="val_video_accuracy",
+        mode="max",
+        save_weights_only=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(record.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return L.Trainer(
+        accelerator=device.kind if device.kind != "cuda" else "gpu",
+        devices=config.train.devices,
+        precision=PRECISION[device.precision],
+        max_epochs=config.train.epochs,
+        gradient_clip_val=config.train.clip_norm or None,
+        logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),
+        callbacks=[TQDMProgressBar(), best, last],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+
+
+def _record(
+    record: Run,
+    config: Config,
+    data: ClipData,
+    classifier: VideoClassifier,
+    epoch: int,
+    device: environment.Device,
+    seconds: float,
+) -> None:
+    numbers, _, probabilities = classifier.scores["test"].videos()
+    table = data.tables["test"].iloc[numbers].reset_index(drop=True)
+    predictions = pd.concat(
+        [
+            table[["path", "group", "label"]].rename(columns={"path": "video"}),
+            pd.DataFrame(probabilities, columns=data.classes),
+        ],
+        axis=1,
+    )
+    metrics = record.metrics
+    chosen = metrics[metrics.epoch == epoch].iloc[0].to_dict()
+    summary = {
+        "row": config.row,
+        "name": config.name or config.row,
+        "data": config.data.dataset,
+        "split": config.data.split,
+        "seed": config.seed,
+        "quick": config.quick,
+        "classes": data.classes,
+        "test": describe(predictions, data.classes)
+        | {"clip_accuracy": classifier.scores["test"].summary()["clip_accuracy"]},
+        "epochs": config.train.epochs,
+        "best_epoch": chosen,
+        "parameters": cost.count(classifier.model),
+        "seconds": {"training": float(metrics.seconds.sum()), "test": seconds},
+        "unreadable": classifier.unreadable,
+        "device": device.reason,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
+        | {"python": platform.python_version()},
+        "commit": _commit(),
+    }
+    record.finish(predictions, summary)
+    plots.save(plots.training_curves(metrics, title=record.folder.parent.name), record.folder / "curves")
+    print(
+        f"test accuracy {summary['test']['accuracy']:.3f} on {summary['test']['videos']} videos "
+        f"(chance {1 / len(data.classes):.3f}), epoch {epoch} chosen on validation; all in {record.folder}"
+    )
+
+
+def _commit() -> str | None:
+    git = ["git", "-C", str(environment.ROOT)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advertisements, and its advice on loaders that fit the machine already."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.15 renames
+        yield
+    logger.setLevel(level)

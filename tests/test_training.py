@@ -1,0 +1,134 @@
+"""From a configuration to a recorded result."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+from hmdb_lib import environment, models, training
+from hmdb_lib.classifier import VideoClassifier, parameter_groups
+from hmdb_lib.errors import UserError
+from hmdb_lib.runs import Run, read_runs
+
+
+@pytest.mark.parametrize("row", ["cross1_self1", "baseline"])
+def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_config, row):
+    config = tiny_config(row, hybrid__latents=8, hybrid__width=64)
+    torch.manual_seed(0)
+    model = models.build(classes=2, **config.architecture())
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    groups = parameter_groups(model, lr=0.1, backbone_lr=0.1, weight_decay=0.1)
+    optimiser = torch.optim.AdamW(groups)
+    held = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    classifier = VideoClassifier(config, model)
+    clips = torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8)
+    torch.nn.functional.cross_entropy(classifier(clips), torch.tensor([0, 1])).backward()
+    optimiser.step()
+    assert held == {id(p) for p in model.parameters()}
+    assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay():
+    model = models.build("r2plus1d", classes=2, blocks=1)
+    groups = parameter_groups(model, lr=1e-3, backbone_lr=1e-4, weight_decay=0.05)
+    assert {(group["name"], group["lr"]) for group in groups} == {("cnn", 1e-4), ("new", 1e-3)}
+    assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
+
+
+def test_a_run_leaves_everything_that_it_promises(tiny_config):
+    run = training.run(tiny_config())
+    assert {file.name for file in run.folder.iterdir()} >= {
+        *("config.yaml", "metrics.csv", "summary.json", "predictions.csv", "curves.png"),
+    }
+    assert run.metrics.epoch.tolist() == [0, 1]
+    assert {"train_clip_loss", "val_video_accuracy", "lr", "seconds"} <= set(run.metrics.columns)
+    assert run.summary["test"]["videos"] == len(run.predictions) == 4
+    assert run.summary["parameters"]["total"] == sum(
+        run.summary["parameters"][part] for part in ("cnn", "cross_attention", "self_attention", "classifier")
+    )
+    assert run.predictions[["bright", "dark"]].sum(axis=1).round(4).tolist() == [1.0] * 4
+    assert read_runs(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
+
+
+def test_a_finished_run_is_skipped(tiny_config, capsys):
+    run = training.run(tiny_config(train__epochs=1))
+    stamp = (run.folder / "summary.json").stat().st_mtime_ns
+    training.run(tiny_config(train__epochs=1))
+    assert (run.folder / "summary.json").stat().st_mtime_ns == stamp
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_another_experiment_in_the_same_folder_is_refused_with_the_keys_named(tiny_config, tmp_path):
+    Run.start(tiny_config(), tmp_path)
+    with pytest.raises(UserError, match=r"train\.lr \(0\.001 there, 0\.002 now\)"):
+        Run.start(tiny_config(train__lr=0.002), tmp_path)
+
+
+def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
+    Run.start(tiny_config(), tmp_path)
+    Run.start(tiny_config(data__workers=2, train__precision="bf16"), tmp_path)
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, monkeypatch):
+    whole = training.run(tiny_config(name="whole"))
+
+    def cut(self, row):
+        write(self, row)
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    write = Run.write_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_epoch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            training.run(tiny_config(name="cut"))
+    resumed = training.run(tiny_config(name="cut"))
+    columns = [name for name in whole.metrics.columns if name != "seconds"]
+    pd.testing.assert_frame_equal(whole.metrics[columns], resumed.metrics[columns], check_exact=True)
+    pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
+
+
+def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny_videos, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_videos, broken)
+    (broken / "bright" / "0.avi").write_text("this is not a video")
+    (broken / "dark" / "15.avi").write_text("nor is this")
+    run = training.run(tiny_config(data__root=broken))
+    assert set(run.summary["unreadable"]) == {"bright/0.avi", "dark/15.avi"}
+    assert len(run.predictions) == 3
+    assert capsys.readouterr().out.count("bright/0.avi: ") == 1
+
+
+def test_on_request_a_video_that_cannot_be_read_stops_the_run_at_the_start(tiny_config, tiny_videos, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_videos, broken)
+    (broken / "bright" / "0.avi").write_text("this is not a video")
+    with pytest.raises(UserError, match=r"1 of 16 videos cannot be read .*bright/0\.avi"):
+        training.run(tiny_config(data__root=broken, data__on_error="stop"))
+
+
+def test_the_test_part_is_judged_by_the_epoch_that_validation_chose(tiny_config):
+    run = training.run(tiny_config(train__epochs=3))
+    best = run.metrics.val_video_accuracy.idxmax()
+    assert run.summary["best_epoch"]["epoch"] == best
+    assert torch.load(run.best, weights_only=True)["epoch"] == best
+
+
+def test_a_summary_is_plain_json(tiny_config):
+    run = training.run(tiny_config(train__epochs=1))
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert {"device", "versions", "commit", "seconds", "parameters"} <= set(summary)
+
+
+def test_a_device_that_is_not_there_is_told():
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has every device but cuda")
+    with pytest.raises(UserError, match=r"train\.device=mps: there is none here"):
+        environment.device("mps")
+
+
+def test_precision_can_be_asked_for_and_its_reason_is_told():
+    chosen = environment.device("cpu", "fp32")
+    assert (chosen.precision, chosen.reason) == ("fp32", "cpu, fp32: as asked for")
