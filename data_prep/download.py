@@ -1,0 +1,102 @@
+"""HMDB51 in one call: from the first source that gives all of it."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from data_prep import disk
+from data_prep.sources import Part, Sources, Splits, Videos, summary
+from data_prep.verify import HMDB51, Whole, verify
+from hmdb_lib.errors import UserError
+
+SOURCES = Sources()
+
+
+def get_hmdb51(
+    root: Path,
+    archive: Path | None = None,
+    whole: Whole = HMDB51,
+    sources: Sources = SOURCES,
+    workers: int | None = None,
+) -> Path:
+    """Make `root` hold HMDB51: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; returns `root`.
+
+    Tries in order: what is there already (it may be read-only); an archive that an earlier call downloaded; a Kaggle
+    input (linked, not copied); the mirror of single files on the Hugging Face hub; the laboratory's archives there; the
+    official address. `archive` names your own `hmdb51_org.rar`, the only source of the videos then unless they are there
+    already; `test_train_splits.rar` may lie beside it. Prints which source it used and why it passed over the others.
+    Broken off in any way, the next call goes on with what is there. `workers`: processes that unpack, so a script that
+    calls this needs Python's `if __name__ == "__main__":`. Raises UserError when no source gives the whole, and
+    DiskError as soon as the disk is too small.
+    """
+    root = Path(root).absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot be made ({error.strerror}); name a folder that you can write to") from error
+    splits, videos = Splits(root, whole, sources, workers), Videos(root, whole, sources, workers)
+    own = Path(archive) if archive else None
+    if own and not own.is_file():
+        raise UserError(f"{own}: no such archive")
+    beside = own.with_name(splits.archive.name) if own else None
+    fetched = [_use_first(splits, beside if beside and beside.exists() else None), _use_first(videos, own)]
+    shutil.rmtree(root / "downloads", ignore_errors=True)
+    if any(fetched) or (os.access(root, os.W_OK) and not (root / "manifest.csv").exists()):
+        verify(root, whole=whole, workers=workers)
+    return root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m data_prep download`."""
+    parser.add_argument("root", type=Path, help="folder to fill with videos/, splits/ and manifest.csv")
+    parser.add_argument("--archive", type=Path, help="your own hmdb51_org.rar (test_train_splits.rar beside it)")
+    parser.add_argument("--workers", type=int, help="processes that unpack (default: one a CPU)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Returns the exit code; what goes wrong is raised as UserError."""
+    get_hmdb51(arguments.root, arguments.archive, workers=arguments.workers)
+    return 0
+
+
+def _use_first(part: Part, own: Path | None) -> bool:
+    """Try the candidates until the part is whole; whether anything had to be fetched."""
+    passed = []
+    for name, get in _candidates(part, own):
+        if passed and not os.access(part.place.parent, os.W_OK):
+            raise UserError(f"{part.place}: not whole and read-only; name a folder that you can write to")
+        if passed:
+            print(f"{part.name}: trying {name}")
+        try:
+            get()
+            problems = part.problems(part.place)
+        except disk.DiskError:
+            raise  # no other source would help
+        except UserError as error:
+            problems = [str(error)]
+        if not problems:
+            print(f"{part.name}: {name}" + (f"; passed over: {'; '.join(passed)}" if passed else ""))
+            return bool(passed)
+        passed.append(f"{name} ({summary(problems)})")
+    raise UserError(
+        f"HMDB51's {part.name} are nowhere to be had: {'; '.join(passed)}. "
+        f"Get {part.sources.videos.name} and {part.sources.splits.name} by hand, side by side, "
+        "and name the first (--archive)"
+    )
+
+
+def _candidates(part: Part, own: Path | None) -> list[tuple[str, Callable[[], None]]]:
+    already = ("already there", lambda: None)
+    if own:
+        return [already, (f"your {own}", lambda: part.from_archive(own))]
+    earlier = next(part.downloads.rglob(part.archive.name), None)
+    return [
+        already,
+        *([("an archive downloaded earlier", lambda: part.from_archive(earlier))] if earlier else []),
+        ("Kaggle input", part.from_kaggle),
+        (f"hub, {part.sources.mirror}", part.from_mirror),
+        (f"hub, {part.sources.laboratory}", part.from_laboratory),
+        ("official address", part.from_address),
+    ]

@@ -1,0 +1,171 @@
+"""Prove HMDB51 whole: counts, names against the lists, each file's checksum and, when asked, every frame."""
+
+import argparse
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm.contrib.concurrent import thread_map
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.hmdb51 import read_split, source_group
+from hmdb_lib.video import VideoError, scan
+
+SPLITS = (1, 2, 3)
+MANIFEST = ["path", "class", "group", "roles", "frames", "size", "fps", "bytes", "sha256"]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a whole data set counts; the defaults are HMDB51's. `train` and `test` are videos a class and split."""
+
+    classes: int = 51
+    videos: int = 6766
+    train: int = 70
+    test: int = 30
+
+
+HMDB51 = Whole()
+
+
+def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int | None = None) -> list[str]:
+    """Check `root/videos/<class>/*.avi` and `root/splits/*.txt`, print and return what is missing or broken, by name.
+
+    deep: decode every file to its last frame as well. Writes `root/manifest.csv`, one row a video: path (below
+    videos/), class, group (source video), roles (in splits 1 to 3), frames, size (width x height), fps, bytes, sha256.
+    frames, size and fps come from a deep check; a shallow one keeps those of unchanged files.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; python -m data_prep download makes it")
+    before = _read_manifest(root / "manifest.csv")
+    problems = split_problems(root / "splits", whole)
+    problems += video_problems(root / "videos", root / "splits", whole)
+    manifest, broken = _describe_all(root, deep, workers)
+    if not deep:
+        known = before.set_index(["path", "sha256"])[["frames", "size", "fps"]]
+        manifest = manifest.drop(columns=known.columns).join(known, on=["path", "sha256"])
+    problems += broken
+    if os.access(root, os.W_OK):
+        part = root / "manifest.csv.part"
+        manifest[MANIFEST].astype({"frames": "Int64"}).to_csv(part, index=False)
+        part.replace(root / "manifest.csv")
+    else:
+        print(f"{root}: read-only, so no manifest.csv is written")
+    if problems:
+        print(*problems, sep="\n")
+    else:
+        decoded = ", every frame decodes" if deep else ""
+        print(f"{root}: whole, {whole.classes} classes, {whole.videos:,} videos, {len(SPLITS)} splits{decoded}")
+    return problems
+
+
+def split_problems(folder: Path, whole: Whole = HMDB51) -> list[str]:
+    """What is wrong with the split lists, a line each."""
+    if not any(folder.glob("*_test_split*.txt")):
+        return [f"{folder}: no lists <class>_test_split<1 to 3>.txt"]
+    problems = []
+    try:
+        tables = [read_split(folder, split) for split in SPLITS]
+    except UserError as error:
+        return [str(error)]
+    for split, table in zip(SPLITS, tables, strict=True):
+        if table.label.nunique() != whole.classes:
+            problems.append(
+                f"{folder}: split {split} has {table.label.nunique()} class lists, expected {whole.classes}"
+            )
+        if table.path.nunique() != whole.videos:
+            problems.append(f"{folder}: split {split} names {table.path.nunique():,} videos, expected {whole.videos:,}")
+        for label, roles in table.groupby("label").role:
+            train, test = (roles == "train").sum(), (roles == "test").sum()
+            if (train, test) != (whole.train, whole.test):
+                wanted = f"{whole.train} and {whole.test}"
+                problems.append(
+                    f"{folder}/{label}_test_split{split}.txt: {train} train and {test} test, expected {wanted}"
+                )
+    if len({frozenset(table.path) for table in tables}) > 1:
+        problems.append(f"{folder}: the three splits do not name the same videos")
+    return problems
+
+
+def video_problems(videos: Path, splits: Path, whole: Whole = HMDB51) -> list[str]:
+    """What is wrong with the videos, a line each: counts, names that are missing, empty or in no list."""
+    present, listed = find_videos(videos), set(_roles(splits, 1))
+    classes = {path.parent.name for path in present}
+    problems = []
+    if (len(classes), len(present)) != (whole.classes, whole.videos):
+        found = f"{len(present):,} videos in {len(classes)} classes"
+        problems.append(f"{videos}: {found}, expected {whole.videos:,} in {whole.classes}")
+    if listed:
+        names = {path.relative_to(videos).as_posix() for path in present}
+        problems += _missing(videos, listed, listed - names)
+        problems += [f"{videos / name}: in no split list" for name in sorted(names - listed)]
+    return problems + [f"{path}: empty" for path in present if not path.stat().st_size]
+
+
+def find_videos(videos: Path) -> list[Path]:
+    """Every `<class>/<file>.avi`, in order; hidden folders and files are unfinished work or a system's litter."""
+    return sorted(p for p in videos.glob("*/*.avi") if not p.name.startswith(".") and not p.parent.name.startswith("."))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m data_prep verify`."""
+    parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
+    parser.add_argument("--deep", action="store_true", help="decode every frame too")
+    parser.add_argument("--workers", type=int, help="threads that read (default: a few more than CPUs)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Exit code: 0 when the data set is whole, 2 when not."""
+    return 2 if verify(arguments.root, arguments.deep, workers=arguments.workers) else 0
+
+
+def _missing(videos: Path, listed: set[str], missing: set[str]) -> list[str]:
+    total, gone = (Counter(name.partition("/")[0] for name in names) for names in (listed, missing))
+    classes = {label for label, count in gone.items() if count == total[label]}
+    lines = [f"{videos / label}: missing, all {total[label]} videos" for label in sorted(classes)]
+    return lines + [f"{videos / name}: missing" for name in sorted(missing) if name.partition("/")[0] not in classes]
+
+
+def _roles(splits: Path, split: int) -> dict[str, str]:
+    try:
+        table = read_split(splits, split)
+    except UserError:  # split_problems tells
+        return {}
+    return dict(zip(table.path, table.role, strict=True))
+
+
+def _read_manifest(file: Path) -> pd.DataFrame:
+    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=MANIFEST)
+    if list(table) != MANIFEST:
+        raise UserError(f"{file}: was not written by verify; is this the sample data set? Nothing was checked")
+    return table
+
+
+def _describe_all(root: Path, deep: bool, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
+    videos = root / "videos"
+    rows = thread_map(partial(_describe, deep), find_videos(videos), desc="verify", max_workers=workers)
+    problems = [row.pop("problem") for row in rows if "problem" in row]
+    table = pd.DataFrame(rows, columns=["file", "frames", "size", "fps", "bytes", "sha256"])
+    table["path"] = [file.relative_to(videos).as_posix() for file in table.file]
+    table["class"] = [file.parent.name for file in table.file]
+    table["group"] = [source_group(file.name) for file in table.file]
+    roles = [_roles(root / "splits", split) for split in SPLITS]
+    table["roles"] = [" ".join(role.get(path, "unlisted") for role in roles) for path in table.path]
+    return table, problems
+
+
+def _describe(deep: bool, file: Path) -> dict:
+    with file.open("rb") as bytes_:
+        row = {"file": file, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(bytes_, "sha256").hexdigest()}
+    if deep:
+        try:
+            video = scan(file)
+        except VideoError as error:
+            return {**row, "problem": str(error)}
+        row |= {"frames": video.frames, "size": f"{video.width}x{video.height}", "fps": video.fps}
+    return row

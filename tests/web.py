@@ -1,0 +1,108 @@
+"""A local web server with the faults of real ones, and a stand-in for the Hugging Face hub on top of it."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+FAST = {"timeout": 1, "pause": 0.01, "attempts": 3}  # seconds, seconds, tries: as patient as a local server needs
+
+
+@dataclass
+class Page:
+    """What a path answers. `faults` are used up, one a request: a status, or ("cut" or "stall", after so many bytes)."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    ranges: bool = True
+    length: bool = True
+    faults: list = field(default_factory=list)
+    pause: float = 0  # seconds between blocks of 64 KiB
+
+
+class Web:
+    """`pages` by path; `requests` keeps (path, Range header) of each GET."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.pages: dict[str, Page] = {}
+        self.requests: list[tuple[str, str | None]] = []
+        self.closing = threading.Event()
+
+    def add_hub(self, repository: str, files: dict[str, bytes]) -> None:
+        """Answer as the hub does for a data set: its description, its tree and its files."""
+        commit = sha1(repository.encode()).hexdigest()
+        info = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
+        tree = []
+        for name, content in files.items():
+            oid = sha1(content).hexdigest()
+            tree.append({"type": "file", "path": name, "size": len(content), "oid": oid})
+            for revision in (commit, "main"):
+                page = Page(content, headers={"ETag": f'"{oid}"', "X-Repo-Commit": commit})
+                self.pages[f"/datasets/{repository}/resolve/{revision}/{name}"] = page
+        described = Page(json.dumps(info).encode(), headers={"Content-Type": "application/json"})
+        self.pages[f"/api/datasets/{repository}"] = described
+        self.pages[f"/api/datasets/{repository}/revision/{commit}"] = described
+        listed = Page(json.dumps(tree).encode(), headers={"Content-Type": "application/json"})
+        self.pages[f"/api/datasets/{repository}/tree/{commit}"] = listed
+
+
+@contextmanager
+def serve() -> Iterator[Web]:
+    """A server of its own for one test."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(head=True)
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def answer(self, head: bool = False) -> None:
+            path, wanted = unquote(urlsplit(self.path).path), self.headers.get("Range")
+            page = web.pages.get(path, Page(b"not here", 404))
+            if not head:
+                web.requests.append((path, wanted))
+            fault = page.faults.pop(0) if page.faults and not head else None
+            status, body = (fault, b"") if isinstance(fault, int) else (page.status, page.body)
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and page.ranges and status == 200 else 0
+            if start:
+                status = 206 if start < len(body) else 416
+            self.send_response(status)
+            for name, value in page.headers.items():
+                self.send_header(name, value)
+            if page.length and "Content-Length" not in page.headers:
+                self.send_header("Content-Length", str(len(body) - start))
+            self.end_headers()
+            if not head and status != 416:
+                self.send_body(body[start:], page.pause, fault)
+
+        def send_body(self, body: bytes, pause: float, fault: tuple[str, int] | None) -> None:
+            kind, limit = fault if isinstance(fault, tuple) else ("", len(body))
+            for begin in range(0, limit, 1 << 16):
+                self.wfile.write(body[begin : min(begin + (1 << 16), limit)])
+                time.sleep(pause)
+            if kind == "stall":
+                web.closing.wait(10)
+
+        def log_message(self, *message: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *connection: object) -> None:
+            pass  # clients are killed and hang up here: that is what is tested
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        web = Web(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield web
+        web.closing.set()
+        server.shutdown()
+        thread.join()
