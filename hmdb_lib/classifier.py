@@ -1,6 +1,5 @@
 """A model in training: loss, optimiser, and what an epoch's row says. Lightning calls these methods."""
 
-import math
 import time
 from typing import Any
 
@@ -13,8 +12,9 @@ from torch.nn import functional as F
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.evaluation import VideoScores
+from hmdb_lib.optimise import make_optimiser, make_schedule
 from hmdb_lib.runs import Run
-from hmdb_lib.transforms import even_crops, normalise, random_crop_flip
+from hmdb_lib.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
 
 
 class VideoClassifier(L.LightningModule):
@@ -24,27 +24,23 @@ class VideoClassifier(L.LightningModule):
         super().__init__()
         self.config, self.model, self.run = config, model, run
         self.classes = model.classes
-        self.scores = {part: VideoScores(self.classes) for part in ("train", "validation", "test")}
+        self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
         self.unreadable: dict[str, str] = {}
 
     def forward(self, clips: Tensor) -> Tensor:
         """Cropped clips uint8 B T H W C to logits (B, classes)."""
-        return self.model(normalise(clips, self.model.mean, self.model.std))
+        return self.model(self.normalised(clips))
+
+    def normalised(self, clips: Tensor) -> Tensor:
+        """Cropped clips uint8 B T H W C to float B C T H W, as the model's weights expect them."""
+        if self.config.data.normalise == "published":
+            return normalise(clips, (0.45,) * 3, (0.225,) * 3)
+        return normalise(clips, self.model.mean, self.model.std)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW in four groups (CNN or new part, decayed or not), linear warm-up, then a cosine to zero."""
-        train = self.config.train
-        groups = parameter_groups(self.model, train.lr, train.backbone_lr, train.weight_decay)
-        optimiser = torch.optim.AdamW(groups, fused=self.device.type == "cuda")
-        total = self.trainer.estimated_stepping_batches
-        warmup = train.warmup_epochs / train.epochs * total
-
-        def share(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1.0, total - warmup))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+        """Lightning asks for both here."""
+        optimiser = make_optimiser(self.model, self.config.train)
+        schedule = make_schedule(optimiser, self.config.train, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
@@ -53,17 +49,22 @@ class VideoClassifier(L.LightningModule):
         torch.manual_seed(int(state[0]))
         self.epoch_start = time.perf_counter()
         for part in ("train", "validation"):
-            self.scores[part] = VideoScores(self.classes)
+            self.scores[part] = self._no_scores()
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
         """Loss of a batch of random clips; a batch in which nothing could be read is passed over."""
         self._note_unreadable(batch)
         if not len(batch["labels"]):
             return None
-        clips = random_crop_flip(batch["clips"], self.config.data.crop, self.config.data.flip)
-        logits = self(clips)
+        train, data = self.config.train, self.config.data
+        clips = random_crop_flip(batch["clips"], data.crop, data.flip)
+        if train.randaugment:
+            clips = rand_augment(clips)
+        clips = erase(self.normalised(clips), train.erasing)
+        clips, targets = mix(clips, batch["labels"], self.classes, train.mixup, train.cutmix)
+        logits = self.model(clips)
         self._note("train", batch["videos"], batch["labels"], logits)
-        loss = F.cross_entropy(logits.float(), batch["labels"], label_smoothing=self.config.train.label_smoothing)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=train.label_smoothing)
         self.log("train_step_loss", loss, prog_bar=True)
         if not torch.isfinite(loss):
             raise UserError(
@@ -103,6 +104,9 @@ class VideoClassifier(L.LightningModule):
             self.run.write_epoch(row)
             self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
+    def _no_scores(self) -> VideoScores:
+        return VideoScores(self.classes, majority=self.config.evaluate.vote == "majority")
+
     def _evaluate(self, batch: dict[str, Any], part: str) -> None:
         self._note_unreadable(batch)
         if len(batch["labels"]):
@@ -126,18 +130,3 @@ class VideoClassifier(L.LightningModule):
             if path not in self.unreadable:
                 self.unreadable[path] = reason
                 print(f"\nskipped, cannot be read ({len(self.unreadable)} so far): {reason}")
-
-
-def parameter_groups(model: nn.Module, lr: float, backbone_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters by rate (CNN or new part) and decay (tensors of two or more axes only)."""
-    cnn = {id(parameter) for parameter in model.components()["cnn"]}
-    groups = []
-    for name, rate, mine in (("cnn", backbone_lr, True), ("new", lr, False)):
-        parameters = [p for p in model.parameters() if p.requires_grad and (id(p) in cnn) is mine]
-        for decay, chosen in (
-            (weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "name": name})
-    return groups

@@ -24,6 +24,15 @@ class ClipRule:
         """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where."""
         return self._at(timeline, draw * self._room(timeline))
 
+    def consecutive(self, timeline: Timeline) -> np.ndarray:
+        """Frame indices (clips, T) of clips one after the other from the start, without a last, shorter one.
+
+        How the published study cut its test videos: most are judged by their first clip alone.
+        """
+        length = self._step(timeline) * (self.frames - 1) + 1 / timeline.fps
+        count = max(1, math.floor(timeline.duration / length + 1e-6))
+        return np.stack([self._at(timeline, number * length) for number in range(count)])
+
     def spread(self, timeline: Timeline, count: int | None) -> np.ndarray:
         """Frame indices (count, T) of clips from the first frame to the last, evenly spaced; one clip is centred.
 

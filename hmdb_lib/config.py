@@ -49,6 +49,7 @@ class Data(Section):
     resize: Annotated[list[Count], Field(min_length=2, max_length=2)]
     crop: Count
     flip: bool
+    normalise: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
 
@@ -65,10 +66,11 @@ class Data(Section):
 class Model(Section):
     """Which architecture, and where its weights start."""
 
-    name: Literal["hybrid", "r2plus1d"]
+    name: Literal["hybrid", "r2plus1d", "bert", "videomae"]
     pretrained: str
-    blocks: Annotated[int, Field(ge=1, le=8)]
-    frozen: Annotated[int, Field(ge=0, le=9)]
+    depth: Literal[18, 34]
+    blocks: Annotated[int, Field(ge=1, le=16)]
+    frozen: Annotated[int, Field(ge=0, le=17)]
 
 
 class Hybrid(Section):
@@ -78,29 +80,70 @@ class Hybrid(Section):
     self_layers: Annotated[int, Field(ge=0)]
     latents: Count
     width: Count
+    latent_std: Positive
+    share_latents: bool
+    latents_over_time: bool
+    residual_pool: bool
+    dropout: Share
+    attention_dropout: Share
+    drop_path: Share
+    train_cross: bool
+
+
+class Bert(Section):
+    """Late temporal modelling."""
+
+    layers: Count
+    mask: Share
+    dropout: Share
+    classifier_dropout: Share
+
+
+class VideoMAE(Section):
+    """The vision transformer."""
+
+    variant: Literal["small", "base"]
+    drop_path: Share
 
 
 class Train(Section):
-    """The optimiser, its schedule, and the device."""
+    """The optimiser, its schedule, what is done to the clips, and the device."""
 
     epochs: Count
     batch_size: Count
+    accumulate: Count
+    optimiser: Literal["adamw", "adam", "sgd"]
     lr: Positive
     backbone_lr: Positive
+    layer_decay: Annotated[float, Field(strict=False, gt=0, le=1)]
     weight_decay: NotNegative
+    schedule: Literal["cosine", "constant"]
     warmup_epochs: NotNegative
     clip_norm: NotNegative
     label_smoothing: Share
-    devices: Count | Literal["auto"]
+    randaugment: bool
+    erasing: Share
+    mixup: NotNegative
+    cutmix: NotNegative
+    ema: Share
+    choose_on: Literal["validation", "test"]
     device: Literal["auto", "cuda", "mps", "cpu"]
+    devices: Count | Literal["auto"]
     precision: Literal["auto", "bf16", "fp16", "fp32"]
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> "Train":
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}")
+        return self
 
 
 class Evaluate(Section):
-    """How many clips of a video are judged."""
+    """How many clips of a video are judged, and how they agree."""
 
-    clips: Count | Literal["all"]
+    clips: Count | Literal["all", "consecutive"]
     crops: Literal[1, 3]
+    vote: Literal["mean", "majority"]
     validation_clips: Count
 
 
@@ -114,14 +157,24 @@ class Config(Section):
     data: Data
     model: Model
     hybrid: Hybrid
+    bert: Bert
+    videomae: VideoMAE
     train: Train
     evaluate: Evaluate
 
     def architecture(self) -> dict[str, Any]:
         """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
-        cnn = {"blocks": self.model.blocks, "frozen": self.model.frozen}
-        own = {"hybrid": lambda: cnn | self.hybrid.model_dump(), "r2plus1d": lambda: cnn}
-        return {"name": self.model.name} | own[self.model.name]()
+        model = self.model
+        cnn = {"depth": model.depth, "blocks": model.blocks, "frozen": model.frozen}
+        if model.name == "hybrid":
+            own = cnn | self.hybrid.model_dump()
+        elif model.name == "bert":
+            own = cnn | {"frames": self.data.frames} | self.bert.model_dump()
+        elif model.name == "videomae":
+            own = {"frames": self.data.frames, "size": self.data.crop} | self.videomae.model_dump()
+        else:
+            own = cnn
+        return {"name": model.name} | own
 
     def to_yaml(self) -> str:
         """The text of a config.yaml that gives this experiment again."""

@@ -71,16 +71,24 @@ class TrainClips(Dataset):
         return number, self.labels[number], frames.reshape(*indices.shape, *frames.shape[1:])
 
 
-class SpreadClips(TrainClips):
-    """Clips spread evenly over each video, for evaluation. Indexed by video number."""
+class EvaluationClips(TrainClips):
+    """Many clips a video, the same each time. Indexed by video number.
 
-    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule, clips: int | None) -> None:
+    `clips` is a number of evenly spread ones, `all` for so many that every frame is seen, or `consecutive`.
+    """
+
+    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule, clips: int | str) -> None:
         super().__init__(videos, source, rule)
         self.clips = clips
 
     def __getitem__(self, number: int) -> tuple[int, int, np.ndarray] | Unreadable:
         """Video number, class number, clips uint8 (clips, T, H, W, C)."""
-        return self._item(number, lambda timeline: self.rule.spread(timeline, self.clips))
+        return self._item(number, self._cut)
+
+    def _cut(self, timeline: Timeline) -> np.ndarray:
+        if self.clips == "consecutive":
+            return self.rule.consecutive(timeline)
+        return self.rule.spread(timeline, None if self.clips == "all" else self.clips)
 
 
 class EpochSampler(Sampler[tuple[int, float]]):
@@ -120,10 +128,11 @@ class ClipData(L.LightningDataModule):
         rule: ClipRule,
         *,
         batch_size: int,
-        test_clips: int | None,
+        test_clips: int | str,
         validation_clips: int,
         workers: int | str = "auto",
         seed: int = 0,
+        choose_on: str = "validation",
     ) -> None:
         super().__init__()
         self.classes = sorted(videos.label.unique())
@@ -131,7 +140,7 @@ class ClipData(L.LightningDataModule):
         videos = videos.assign(target=videos.label.map(numbers))
         self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
-        self.clips = {"validation": validation_clips, "test": test_clips}
+        self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
         self.workers = min(8, os.cpu_count() or 1) if workers == "auto" else workers
 
     def train_dataloader(self) -> DataLoader:
@@ -142,18 +151,17 @@ class ClipData(L.LightningDataModule):
         return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
 
     def val_dataloader(self) -> DataLoader:
-        """Evenly spread clips of the validation videos."""
-        return self._evaluation_loader("validation")
+        """A few clips of each video of the part that chooses the epoch."""
+        return self._evaluation_loader(self.choose_on, self.validation_clips)
 
     def test_dataloader(self) -> DataLoader:
-        """Evenly spread clips of the test videos."""
-        return self._evaluation_loader("test")
+        """All the clips that each test video is judged by."""
+        return self._evaluation_loader("test", self.test_clips)
 
-    def _evaluation_loader(self, role: str) -> DataLoader:
-        clips = self.clips[role]
-        dataset = SpreadClips(self.tables[role], self.source, self.rule, clips)
+    def _evaluation_loader(self, role: str, clips: int | str) -> DataLoader:
+        dataset = EvaluationClips(self.tables[role], self.source, self.rule, clips)
         rank, world = self._share()
-        videos_at_once = max(1, self.batch_size // (clips or self.batch_size))
+        videos_at_once = max(1, self.batch_size // clips) if isinstance(clips, int) else 1
         return self._loader(dataset, sampler=range(rank, len(dataset), world), batch_size=videos_at_once)
 
     def _epoch(self) -> int:

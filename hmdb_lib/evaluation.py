@@ -7,10 +7,14 @@ import pandas as pd
 
 
 class VideoScores:
-    """Collects the probabilities of clips, in any order and batching, and averages them by video."""
+    """Collects the probabilities of clips, in any order and batching, and makes one prediction a video.
 
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
+    A video's probabilities are the mean of its clips'; with `majority` they are the shares of clips whose first
+    choice a class is, as published. A tie goes to the lowest class number.
+    """
+
+    def __init__(self, classes: int, majority: bool = False) -> None:
+        self.classes, self.majority = classes, majority
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, videos: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> None:
@@ -24,23 +28,32 @@ class VideoScores:
         return tuple(np.concatenate(column) for column in zip(*self.parts, strict=True))
 
     def videos(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every video so far, by number: video, label, mean probabilities of its clips (videos, classes)."""
+        """Every video so far, by number: video, label, probabilities (videos, classes)."""
         videos, labels, probabilities = self.clips()
-        numbers, first, inverse, counts = np.unique(videos, return_index=True, return_inverse=True, return_counts=True)
-        # In double precision and a fixed order, so that batching cannot change the digits.
-        sums = np.zeros((len(numbers), self.classes))
-        np.add.at(sums, inverse, probabilities.astype(float))
-        return numbers, labels[first], sums / counts[:, None]
+        if self.majority:
+            probabilities = np.eye(self.classes)[probabilities.argmax(1)]
+        return _means(videos, labels, probabilities)
 
     def summary(self) -> dict[str, float]:
-        """Loss and accuracy per clip and per video."""
-        (_, clip_labels, clips), (_, labels, videos) = self.clips(), self.videos()
+        """Loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote."""
+        clips = self.clips()
+        (_, clip_labels, probabilities), (_, labels, videos) = clips, self.videos()
         return {
-            "clip_loss": nll(clips, clip_labels),
-            "clip_accuracy": top_k(clips, clip_labels, 1),
-            "video_loss": nll(videos, labels),
+            "clip_loss": nll(probabilities, clip_labels),
+            "clip_accuracy": top_k(probabilities, clip_labels, 1),
+            "video_loss": nll(_means(*clips)[2], labels),
             "video_accuracy": top_k(videos, labels, 1),
         }
+
+
+def _means(
+    videos: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of one video become one row, their mean: in double precision, so that batching cannot change the digits."""
+    numbers, first, inverse, counts = np.unique(videos, return_index=True, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(numbers), probabilities.shape[1]))
+    np.add.at(sums, inverse, probabilities.astype(float))
+    return numbers, labels[first], sums / counts[:, None]
 
 
 def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:

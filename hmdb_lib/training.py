@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning as L
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from hmdb_lib import cost, environment, models, plots
@@ -96,16 +96,16 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
         check_videos([folder / path for path in videos.path])
     counts = videos.role.value_counts()
     print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
-    everything = config.evaluate.clips == "all"
     return ClipData(
         videos,
         Videos(folder, tuple(data.resize)),
         ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short),
         batch_size=config.train.batch_size,
-        test_clips=None if everything else config.evaluate.clips,
+        test_clips=config.evaluate.clips,
         validation_clips=config.evaluate.validation_clips,
         workers=data.workers,
         seed=config.seed,
+        choose_on=config.train.choose_on,
     )
 
 
@@ -120,14 +120,16 @@ def _trainer(config: Config, device: environment.Device, record: Run) -> L.Train
         enable_version_counter=False,
     )
     last = ModelCheckpoint(record.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     return L.Trainer(
         accelerator=device.kind if device.kind != "cuda" else "gpu",
         devices=config.train.devices,
         precision=PRECISION[device.precision],
         max_epochs=config.train.epochs,
+        accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
         logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),
-        callbacks=[TQDMProgressBar(), best, last],
+        callbacks=[TQDMProgressBar(), *averaging, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -145,6 +147,7 @@ def _record(
     seconds: float,
 ) -> None:
     numbers, _, probabilities = classifier.scores["test"].videos()
+    scores = classifier.scores["test"].summary()
     table = data.tables["test"].iloc[numbers].reset_index(drop=True)
     predictions = pd.concat(
         [
@@ -164,7 +167,7 @@ def _record(
         "quick": config.quick,
         "classes": data.classes,
         "test": describe(predictions, data.classes)
-        | {"clip_accuracy": classifier.scores["test"].summary()["clip_accuracy"]},
+        | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]},
         "epochs": config.train.epochs,
         "best_epoch": chosen,
         "parameters": cost.count(classifier.model),

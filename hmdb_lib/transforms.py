@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 
 def random_crop_flip(clips: Tensor, crop: int, flip: bool) -> Tensor:
@@ -48,3 +50,35 @@ def normalise(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     scale = torch.tensor([1 / (255 * s) for s in std], device=clips.device)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=clips.device)
     return torch.addcmul(shift, clips.float(), scale).permute(0, 4, 1, 2, 3)  # B C T H W
+
+
+def rand_augment(clips: Tensor) -> Tensor:
+    """RandAugment (arXiv 1909.13719) as torchvision has it, drawn once a clip; uint8 B T H W C in and out."""
+    augment = v2.RandAugment()
+    changed = [augment(tv_tensors.Video(clip.permute(0, 3, 1, 2))) for clip in clips]  # T C H W
+    return torch.stack(changed).permute(0, 1, 3, 4, 2).as_subclass(Tensor)  # B T H W C
+
+
+def erase(clips: Tensor, chance: float) -> Tensor:
+    """Random erasing (arXiv 1708.04896): with this chance a clip loses one box, the same in all its frames.
+
+    Normalised float B C T H W in and out; the box becomes zero, the mean colour.
+    """
+    if not chance:
+        return clips
+    eraser = v2.RandomErasing(p=chance)
+    return torch.stack([eraser(clip.transpose(0, 1)).transpose(0, 1) for clip in clips])
+
+
+def mix(clips: Tensor, labels: Tensor, classes: int, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Mixup (arXiv 1710.09412), CutMix (arXiv 1905.04899), or either by a coin if both are on.
+
+    Each number is the Beta parameter, 0 for off. Normalised float B C T H W in and out; the targets are the labels
+    (B,), or with mixing their shares (B, classes).
+    """
+    kinds = [v2.MixUp(alpha=mixup, num_classes=classes)] if mixup else []
+    kinds += [v2.CutMix(alpha=cutmix, num_classes=classes)] if cutmix else []
+    if not kinds:
+        return clips, labels
+    mixed, targets = v2.RandomChoice(kinds)(tv_tensors.Video(clips.transpose(1, 2)), labels)  # B T C H W
+    return mixed.transpose(1, 2).as_subclass(Tensor), targets

@@ -57,6 +57,13 @@ def test_spread_clips_reach_from_the_first_frame_to_the_last():
     assert (clips[0, 0], clips[-1, -1]) == (0, 239)
 
 
+def test_consecutive_clips_leave_out_a_last_shorter_one():
+    clips = ClipRule(16, clip_seconds=2.0).consecutive(even(190))
+    assert clips[:, 0].tolist() == [0, 60, 120]
+    assert clips.max() == 179
+    assert len(ClipRule(16, clip_seconds=2.0).consecutive(even(119))) == 1
+
+
 def test_a_single_spread_clip_is_centred():
     clip = ClipRule(3, frame_step=1).spread(even(9), 1)
     assert clip.tolist() == [[3, 4, 5]]

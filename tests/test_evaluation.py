@@ -21,6 +21,15 @@ def test_a_video_is_judged_by_the_mean_probability_of_its_clips():
     assert scores.summary()["clip_accuracy"] == pytest.approx(1 / 3)
 
 
+def test_a_majority_vote_counts_first_choices_and_ties_go_to_the_lowest_class():
+    scores = VideoScores(3, majority=True)
+    probabilities = np.array([[0.5, 0.2, 0.3], [0.5, 0.2, 0.3], [0.0, 0.0, 1.0], [0.1, 0.4, 0.5], [0.3, 0.5, 0.2]])
+    scores.add(np.array([0, 0, 0, 1, 1]), np.array([2, 2, 2, 2, 2]), probabilities)
+    _, _, videos = scores.videos()
+    assert videos.argmax(1).tolist() == [0, 1]
+    assert scores.summary()["video_loss"] == pytest.approx(-np.log([1.6 / 3, 0.35]).mean())
+
+
 def test_batching_does_not_change_a_digit():
     videos = np.arange(60) // 3
     labels = videos % 5

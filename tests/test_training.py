@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from hmdb_lib import environment, models, training
-from hmdb_lib.classifier import VideoClassifier, parameter_groups
+from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.errors import UserError
+from hmdb_lib.optimise import make_optimiser, make_schedule, parameter_groups
 from hmdb_lib.runs import Run, read_runs
 
 
@@ -19,8 +20,7 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     torch.manual_seed(0)
     model = models.build(classes=2, **config.architecture())
     before = {name: value.clone() for name, value in model.named_parameters()}
-    groups = parameter_groups(model, lr=0.1, backbone_lr=0.1, weight_decay=0.1)
-    optimiser = torch.optim.AdamW(groups)
+    optimiser = make_optimiser(model, config.train)
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
     classifier = VideoClassifier(config, model)
     clips = torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8)
@@ -30,11 +30,32 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
 
 
-def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay():
+def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay(tiny_config):
     model = models.build("r2plus1d", classes=2, blocks=1)
-    groups = parameter_groups(model, lr=1e-3, backbone_lr=1e-4, weight_decay=0.05)
+    groups = parameter_groups(model, tiny_config(train__lr=1e-3, train__backbone_lr=1e-4).train)
     assert {(group["name"], group["lr"]) for group in groups} == {("cnn", 1e-4), ("new", 1e-3)}
     assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
+
+
+def test_layer_decay_slows_the_layers_below_the_head(tiny_config):
+    model = models.build("videomae", classes=2, variant="small", frames=2, size=32)
+    groups = parameter_groups(model, tiny_config(train__lr=1.0, train__layer_decay=0.5).train)
+    assert {group["lr"] for group in groups} == {0.5**depth for depth in range(14)}
+
+
+@pytest.mark.parametrize(("schedule", "end"), [("cosine", 0.0), ("constant", 1.0)])
+def test_the_rate_rises_linearly_and_then_follows_the_schedule(tiny_config, schedule, end):
+    train = tiny_config(train__epochs=10, train__warmup_epochs=2, train__lr=1.0, train__schedule=schedule).train
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    rates = []
+    rate = make_schedule(optimiser, train, steps=100)
+    for _ in range(100):
+        rates.append(rate.get_last_lr()[0])
+        optimiser.step()
+        rate.step()
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20] == 1.0
+    assert rates[-1] == pytest.approx(end, abs=1e-3)
 
 
 def test_a_run_leaves_everything_that_it_promises(tiny_config):

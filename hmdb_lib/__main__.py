@@ -1,0 +1,8 @@
+"""The door to all but training: python -m hmdb_lib cost ..."""
+
+import sys
+
+from hmdb_lib.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,249 @@
+"""What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense.
+
+Every count of parameters exists twice, by adding up the built model and by a closed form that is arithmetic alone; a
+test holds them equal. Models are told by an architecture's name and arguments, and built by the caller's `build`.
+"""
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
+R2PLUS1D_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+VIT = {"small": (384, 12), "base": (768, 12)}  # width, layers
+
+Build = Callable[..., nn.Module]
+Row = tuple[str, Mapping[str, Any], int, int]  # architecture, its arguments, frames, size (H = W)
+
+
+def count(model: nn.Module) -> dict[str, int]:
+    """Parameters of a built model by component, their `total`, and how many of them are `trainable`."""
+    parts = {name: sum(p.numel() for p in parameters) for name, parameters in model.components().items()}
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return parts | {"total": sum(parts.values()), "trainable": trainable}
+
+
+def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, int]:
+    """The same by component and in total, from a model's arguments alone; arguments not given have their defaults."""
+    get = arguments.get
+    if name == "videomae":
+        width, layers = VIT[get("variant", "base")]
+        patches = 3 * 2 * 16 * 16 * width + width
+        layer = 2 * _norm(width) + 4 * width**2 + 3 * width + _linear(width, 4 * width) + _linear(4 * width, width)
+        parts = [0, 0, patches + layers * layer, _norm(width) + _linear(width, classes)]
+    else:
+        cnn, channels = _r2plus1d(get("blocks", 8), get("depth", 18))
+        if name == "r2plus1d":
+            parts = [cnn, 0, 0, _linear(channels, classes)]
+        elif name == "bert":
+            slots = math.ceil(get("frames", 32) / _shrink(arguments)[0])
+            layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
+            layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
+            parts = [cnn, 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)]
+        else:
+            parts = [cnn, *_hybrid_head(arguments, channels, classes)]
+    return dict(zip(COMPONENTS, parts, strict=True)) | {"total": sum(parts)}
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return inputs * outputs + outputs
+
+
+def _norm(width: int) -> int:
+    return 2 * width
+
+
+def _r2plus1d(blocks: int, depth: int) -> tuple[int, int]:
+    """Parameters of the CNN, and its output channels."""
+    total = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3 + _norm(64)  # stem
+    before = 64
+    widths = [64 * 2**i for i, layers in enumerate(R2PLUS1D_LAYERS[depth]) for _ in range(layers)]
+    for width in widths[:blocks]:
+        for inputs, first in ((before, before), (width, before if depth == 18 else width)):
+            middle = first * width * 27 // (first * 9 + 3 * width)  # as many parameters as a 3 x 3 x 3 would have
+            total += inputs * middle * 9 + _norm(middle) + middle * width * 3 + _norm(width)
+        if before != width:
+            total += before * width + _norm(width)
+        before = width
+    return total, before
+
+
+def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> tuple[int, int, int]:
+    get = arguments.get
+    cross, self_layers, width = get("cross", 1), get("self_layers", 1), get("width", 512)
+
+    def layer(heads: int, context: int = 0) -> int:
+        inner = 64 * heads
+        attention = width * inner + 2 * (context or width) * inner + _linear(inner, width)
+        feed_forward = _linear(width, 8 * width) + _linear(4 * width, width)
+        return _norm(width) + _norm(context) + attention + _norm(width) + feed_forward
+
+    arrays = min(cross, 1) if get("share_latents", True) else cross
+    crossing = arrays * get("latents", 256) * width + cross * layer(1, channels + 3 * (2 * get("bands", 6) + 1))
+    attending = (self_layers > 0) * width + self_layers * layer(8)
+    if not cross and channels != width:
+        attending += _linear(channels, width)
+    read = width * channels + _linear(channels, classes) if get("residual_pool") else _linear(width, classes)
+    return crossing, attending, _norm(width) + read
+
+
+def _shrink(arguments: Mapping[str, Any]) -> tuple[int, int]:
+    """By how much the CNN divides time and space."""
+    starts = [sum(R2PLUS1D_LAYERS[arguments.get("depth", 18)][:i]) for i in (1, 2, 3)]
+    halvings = sum(arguments.get("blocks", 8) > start for start in starts)
+    return 2**halvings, 2 ** (halvings + 1)
+
+
+def attention_size(name: str, arguments: Mapping[str, Any], frames: int, size: int) -> dict[str, int]:
+    """Tokens M that come out of the CNN (or are cut from the clip), latents N, and query-key `pairs`.
+
+    Pairs are what attention's cost grows with: N M for each cross attention and N^2 for each self-attention layer,
+    so N M + L N^2 for one group of one cross and L self; L M^2 where there are no latents. Class token left out.
+    """
+    get = arguments.get
+    if name == "videomae":
+        tokens = (frames // 2) * (size // 16) ** 2
+        return {"tokens": tokens, "latents": 0, "pairs": VIT[get("variant", "base")][1] * tokens**2}
+    time_step, space_step = _shrink(arguments)
+    slots = math.ceil(frames / time_step)
+    tokens = slots * math.ceil(size / space_step) ** 2
+    if name == "r2plus1d":
+        return {"tokens": tokens, "latents": 0, "pairs": 0}
+    if name == "bert":
+        return {"tokens": slots, "latents": 0, "pairs": get("layers", 1) * slots**2}
+    cross, self_layers = get("cross", 1), get("self_layers", 1)
+    latents = get("latents", 256) if cross else 0
+    attending = latents * slots if get("latents_over_time") else latents or tokens
+    return {"tokens": tokens, "latents": latents, "pairs": cross * latents * tokens + self_layers * attending**2}
+
+
+def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
+    """FLOPs (2 x multiply-adds) of one forward pass of one clip, by component and in `total`.
+
+    Convolutions and matrix products are counted, as torch's counter does; norms, activations and the pool are not.
+    Nothing is computed: the model is copied to the meta device.
+    """
+    model = copy.deepcopy(model).to("meta").eval()
+    # With gradients on, nn.MultiheadAttention takes the path that the counter can see into.
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():
+        model.requires_grad_(True)(torch.zeros(1, 3, frames, size, size, device="meta"))
+    counted = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    part_of = {id(p): part for part, parameters in model.components().items() for p in parameters}
+    result = dict.fromkeys(COMPONENTS, 0)
+
+    def add(module: nn.Module, name: str) -> None:
+        parts = {part_of[id(p)] for p in module.parameters()}
+        if len(parts) == 1 and name in counted:
+            result[parts.pop()] += counted[name]
+        else:
+            for child_name, child in module.named_children():
+                add(child, f"{name}.{child_name}")
+
+    add(model, type(model).__name__)
+    return result | {"total": counter.get_total_flops()}
+
+
+def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFrame:
+    """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
+
+    Args:
+        rows: row -> (architecture, its arguments, frames, size), the last two giving the clip that FLOPs are for.
+        build: `hmdb_lib.models.build`; models are built on the meta device, so nothing is allocated.
+        classes: number of classes.
+
+    """
+    lines = {}
+    for row, (name, arguments, frames, size) in rows.items():
+        with torch.device("meta"):
+            model = build(name, classes, **arguments)
+        work = flops(model, frames, size)
+        lines[row] = (
+            count(model)
+            | {"flops": work.pop("total")}
+            | attention_size(name, arguments, frames, size)
+            | {f"flops_{part}": value for part, value in work.items()}
+        )
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
+
+
+def measure(
+    make: Callable[[], nn.Module],
+    frames: int,
+    size: int,
+    *,
+    batch: int = 1,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    repeats: int = 3,
+) -> dict[str, float]:
+    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together.
+
+    The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work, so
+    that its peak is this model's alone: weights, activations, gradients, no optimiser. On CUDA the peak is what torch
+    allocated. On a CPU it is what the process grew by from before the model was built, the scratch memory of its
+    libraries included; where /proc is missing (not Linux) it is nan. A dtype other than float32 means autocast.
+
+    Args:
+        make: builds the model; it must be picklable, as `functools.partial(models.build, "hybrid", 51)` is.
+        frames, size, batch: the clips.
+        device: `cpu`, `cuda`, ...
+        dtype: of the computation.
+        repeats: timed passes, after one that warms up.
+
+    """
+    work = (make, (batch, 3, frames, size, size), device, dtype, repeats, torch.get_num_threads())
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, *work).result()
+
+
+def _measure(
+    make: Callable[[], nn.Module], shape: tuple[int, ...], device: str, dtype: torch.dtype, repeats: int, threads: int
+) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    on_gpu = device.startswith("cuda")
+    before = 0.0 if on_gpu else _resident("VmRSS")
+    model = make().to(device, memory_format=torch.channels_last_3d)
+    clips = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
+
+    def step(training: bool) -> None:
+        model.zero_grad()
+        with torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32):
+            logits = model(clips)
+        if training:
+            logits.float().sum().backward()
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    result = {}
+    for name, training in (("forward", False), ("training", True)):
+        model.train(training)
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        seconds = []
+        with torch.set_grad_enabled(training):
+            for _ in range(1 + repeats):
+                start = time.perf_counter()
+                step(training)
+                seconds.append(time.perf_counter() - start)
+        result[f"seconds_{name}"] = statistics.median(seconds[1:])
+        result[f"bytes_{name}"] = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM") - before
+    return result
+
+
+def _resident(field: str) -> float:
+    """Resident memory of this process in bytes: VmRSS now, VmHWM at its highest."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return math.nan
+    return next(int(line.split()[1]) * 1024.0 for line in status.read_text().splitlines() if line.startswith(field))

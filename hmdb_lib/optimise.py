@@ -1,0 +1,53 @@
+"""Which parameters learn, how fast, and how the rate moves over a run."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from hmdb_lib.config import Train
+
+
+def parameter_groups(model: nn.Module, train: Train) -> list[dict]:
+    """The parameters that train, grouped by rate and decay; each group's `name` is cnn or new.
+
+    Tensors of one axis (biases, norms) do not decay. With `layer_decay` below 1 a model that has `layer_of` learns
+    the slower the deeper a layer lies below its head (arXiv 2203.12602, as BEiT does).
+    """
+    cnn = {id(parameter) for parameter in model.components()["cnn"]}
+    groups: dict[tuple, dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part, rate = ("cnn", train.backbone_lr) if id(parameter) in cnn else ("new", train.lr)
+        if train.layer_decay < 1 and hasattr(model, "layer_of"):
+            rate *= train.layer_decay ** (model.last_layer - model.layer_of(name))
+        decay = train.weight_decay if parameter.ndim > 1 else 0.0
+        group = groups.setdefault((part, rate, decay), {"name": part, "lr": rate, "weight_decay": decay, "params": []})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def make_optimiser(model: nn.Module, train: Train) -> Optimizer:
+    """The optimiser that a configuration names, over `parameter_groups`."""
+    groups = parameter_groups(model, train)
+    if train.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=train.lr, momentum=0.9)
+    kind = torch.optim.AdamW if train.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=train.lr, fused=next(model.parameters()).device.type != "mps")
+
+
+def make_schedule(optimiser: Optimizer, train: Train, steps: int) -> LambdaLR:
+    """Linear warm-up to the peak rate, then a cosine to zero or a constant rate; `steps` in all, one call a step."""
+    warmup = train.warmup_epochs / train.epochs * steps
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if train.schedule == "constant":
+            return 1.0
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup))
+
+    return LambdaLR(optimiser, share)

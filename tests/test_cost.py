@@ -1,0 +1,107 @@
+"""The costs of a model: closed forms against counts, FLOPs against the known ones, measured time and memory."""
+
+from functools import partial
+
+import pytest
+import torch
+from test_models import ROWS, STUDY
+
+from hmdb_lib import cost, models
+
+CLASSES = 51
+
+
+def on_paper(row: str) -> torch.nn.Module:
+    architecture, arguments = ROWS[row]
+    with torch.device("meta"):
+        return models.build(architecture, CLASSES, **arguments)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
+    counted = cost.count(on_paper(row))
+    del counted["trainable"]
+    assert cost.closed_form(*ROWS[row], CLASSES) == counted
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_the_closed_form_holds_for_every_cut(depth: int) -> None:
+    for blocks in range(1, sum(cost.R2PLUS1D_LAYERS[depth]) + 1):
+        arguments = {"blocks": blocks, "depth": depth}
+        with torch.device("meta"):
+            model = models.build("r2plus1d", CLASSES, **arguments)
+        assert cost.closed_form("r2plus1d", arguments, CLASSES)["total"] == cost.count(model)["total"]
+
+
+def test_frozen_parameters_count_but_are_not_trainable() -> None:
+    counted = cost.count(on_paper("cross_not_trained"))
+    assert counted["total"] - counted["trainable"] == counted["cross_attention"] > 0
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, dict[str, int]]:
+    sizes = {"videomae": (16, 224), "bert": (32, 112)}
+    chosen = ["cross1_self1", "self1", "blocks4_cross2_self12", "latents_over_time", "baseline"]
+    chosen += ["blocks6_cross1_self6", "bert_32", "videomae_small"]
+    rows = {row: (*ROWS[row], *sizes.get(ROWS[row][0], (16, 112))) for row in chosen}
+    return cost.table(rows, models.build).to_dict("index")
+
+
+def test_the_table_has_the_studys_counts(table: dict) -> None:
+    for row in table.keys() & STUDY.keys():
+        line = table[row]
+        middle = line["cross_attention"] + line["self_attention"] + line["classifier"]
+        assert (line["cnn"], middle, line["total"]) == (*STUDY[row][2:], sum(STUDY[row][2:]))
+
+
+@pytest.mark.parametrize(("row", "gflops"), [("baseline", 81.0), ("videomae_small", 113.8)])
+def test_flops_of_a_clip_are_the_known_ones(row: str, gflops: float, table: dict) -> None:
+    assert round(table[row]["flops"] / 1e9, 1) == gflops
+
+
+@pytest.mark.parametrize(("row", "gflops"), [("cross1_self1", 81.0), ("blocks4_cross2_self12", 66.0)])
+def test_flops_of_the_cnn_are_the_known_ones(row: str, gflops: float, table: dict) -> None:
+    assert round(table[row]["flops_cnn"] / 1e9, 1) == gflops
+
+
+def test_every_flop_belongs_to_a_component(table: dict) -> None:
+    for line in table.values():
+        assert sum(line[f"flops_{part}"] for part in cost.COMPONENTS) == line["flops"]
+        assert all((line[f"flops_{part}"] > 0) == (line[part] > 0) for part in cost.COMPONENTS)
+
+
+@pytest.mark.parametrize(
+    ("row", "tokens", "latents", "pairs"),
+    [
+        ("cross1_self1", 98, 256, 256 * 98 + 256**2),
+        ("self1", 98, 0, 98**2),
+        ("blocks4_cross2_self12", 6272, 256, 2 * 256 * 6272 + 12 * 256**2),
+        ("blocks6_cross1_self6", 784, 256, 256 * 784 + 6 * 256**2),
+        ("latents_over_time", 784, 16, 16 * 784 + 64**2),
+        ("baseline", 98, 0, 0),
+        ("bert_32", 4, 0, 16),
+        ("videomae_small", 1568, 0, 12 * 1568**2),
+    ],
+)
+def test_tokens_latents_and_pairs(row: str, tokens: int, latents: int, pairs: int, table: dict) -> None:
+    line = table[row]
+    assert (line["tokens"], line["latents"], line["pairs"]) == (tokens, latents, pairs)
+
+
+@pytest.mark.parametrize(("blocks", "frames", "size"), [(8, 9, 113), (6, 17, 70), (3, 11, 65), (2, 8, 64)])
+def test_tokens_are_what_the_cnn_puts_out_at_odd_sizes_too(blocks: int, frames: int, size: int) -> None:
+    with torch.device("meta"):
+        features = models.Backbone(blocks=blocks)(torch.zeros(1, 3, frames, size, size))
+    expected = cost.attention_size("hybrid", {"blocks": blocks}, frames, size)["tokens"]
+    assert features[0, 0].numel() == expected
+
+
+@pytest.mark.slow
+def test_measured_memory_grows_with_the_clip_and_with_the_backward_pass() -> None:
+    make = partial(models.build, "r2plus1d", CLASSES, blocks=1)
+    small, large = (cost.measure(make, frames, 112, repeats=1) for frames in (8, 32))
+    assert 0 < small["seconds_forward"] < small["seconds_training"]
+    assert small["bytes_training"] < large["bytes_training"]
+    assert large["bytes_forward"] < large["bytes_training"]
+    features = 32 * 64 * 56 * 56 * 4  # one activation of the longer clip
+    assert large["bytes_training"] > 5 * features
