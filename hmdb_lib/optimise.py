@@ -36,7 +36,7 @@ def make_optimiser(model: nn.Module, train: Train) -> Optimizer:
     if train.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=train.lr, momentum=0.9)
     kind = torch.optim.AdamW if train.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=train.lr, fused=next(model.parameters()).device.type != "mps")
+    return kind(groups, lr=train.lr)  # not fused: Lightning cannot clip the gradients of a fused one
 
 
 def make_schedule(optimiser: Optimizer, train: Train, steps: int) -> LambdaLR:

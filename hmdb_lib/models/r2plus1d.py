@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.video import R2Plus1D_18_Weights
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
@@ -10,6 +11,28 @@ from hmdb_lib.errors import UserError
 
 LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 SMALLEST = (8, 64, 64)  # T H W: eight-fold in time and sixteen-fold in space, so that a few tokens are left
+
+
+class TimeConv(nn.Conv3d):
+    """A (k, 1, 1) convolution, computed as a 2D one over (T, H W): a free view, the same weights, the same numbers.
+
+    Not for speed: on CPUs with bf16, oneDNN (torch 2.15) returns garbage, NaN now and then, as the weight gradient of
+    the 3D form where T is 2, which is R(2+1)D's last stage at 16 frames.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B C T H W to B C' T' H W."""
+        out = F.conv2d(x.flatten(3), self.weight.flatten(3), self.bias, self.stride[:2], self.padding[:2])
+        return out.unflatten(3, x.shape[3:])  # B C' T' H W
+
+
+class FactorisedConv(Conv2Plus1D):
+    """torchvision's (2+1)D convolution, its half over time as a `TimeConv`."""
+
+    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1, padding: int = 1) -> None:
+        super().__init__(in_planes, out_planes, midplanes, stride, padding)
+        old = self[3]
+        self[3] = TimeConv(midplanes, out_planes, old.kernel_size, old.stride, old.padding, bias=False)
 
 
 class Backbone(nn.Module):
@@ -41,7 +64,7 @@ class Backbone(nn.Module):
                 f"model.frozen={frozen}: there are {blocks + 1} parts to freeze, the stem and {blocks} blocks"
             )
 
-        whole = VideoResNet(BasicBlock, [Conv2Plus1D] * 4, list(LAYERS[depth]), R2Plus1dStem)
+        whole = VideoResNet(BasicBlock, [FactorisedConv] * 4, list(LAYERS[depth]), R2Plus1dStem)
         if depth == 34:
             _as_in_caffe2(whole)
         self.stem = whole.stem
@@ -91,7 +114,7 @@ def _as_in_caffe2(net: VideoResNet) -> None:
     """The two places in which the IG-65M weights differ from torchvision's layout: widths (vision#1265) and eps."""
     for layer in (net.layer2, net.layer3, net.layer4):
         planes = layer[0].conv2[1].num_features
-        layer[0].conv2[0] = Conv2Plus1D(planes, planes, planes * planes * 27 // (planes * 9 + 3 * planes))
+        layer[0].conv2[0] = FactorisedConv(planes, planes, planes * planes * 27 // (planes * 9 + 3 * planes))
         for module in layer[0].conv2[0].modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
