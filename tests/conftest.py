@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.sample import make_sample
 from hmdb_lib import config
 from hmdb_lib.video import write_video
 
@@ -17,6 +18,12 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("HMDB_REAL_DATA does not name a folder of real clips")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def full_sample(tmp_path_factory) -> Path:
+    """The whole sample data set, made once: some twenty seconds, so only slow tests ask for it."""
+    return make_sample(tmp_path_factory.mktemp("data") / "sample")
 
 
 @pytest.fixture(scope="session")

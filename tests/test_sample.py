@@ -85,10 +85,9 @@ def test_the_splits_differ(sample):
 
 
 @pytest.mark.slow
-def test_the_whole_sample_has_20_to_train_8_to_test_and_4_unused_a_class(tmp_path):
-    make_sample(tmp_path / "sample")
+def test_the_whole_sample_has_20_to_train_8_to_test_and_4_unused_a_class(full_sample):
     for split in (1, 2, 3):
-        table = read_split(tmp_path / "sample" / "splits", split)
+        table = read_split(full_sample / "splits", split)
         counts = table.groupby(["label", "role"]).size().unstack()
         assert tuple(counts.index) == CLASSES
         assert (counts["train"] == 20).all()
