@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from data_prep import download, sample, verify
+from data_prep import download, extract, sample, verify
 from hmdb_lib.errors import UserError
 
 COMMANDS = {
     "download": (download, "download HMDB51, unpack it and prove it whole"),
     "verify": (verify, "prove HMDB51 whole and write its manifest"),
+    "extract": (extract, "decode every video once into a frame store that training reads fast"),
     "sample": (sample, "make the sample data set of drawn figures"),
 }
 

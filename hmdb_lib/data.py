@@ -1,5 +1,6 @@
 """Clips for training and evaluation: read by worker processes as uint8, in an order that a seed fixes."""
 
+import csv
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,23 +12,30 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm.auto import tqdm
 
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.errors import UserError
+from hmdb_lib.frames import FrameStore, Source
 from hmdb_lib.video import Timeline, VideoError, read_frames, scan
 
 
 class Videos:
-    """Frames by index out of video files, each file's times remembered once they are known."""
+    """Frames by index out of video files, each file's times remembered once they are known.
 
-    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+    A `manifest` (manifest.csv as `python -m data_prep` writes it) tells them for the files that it has counted.
+    """
+
+    def __init__(self, folder: Path, size: tuple[int, int], manifest: Path | None = None) -> None:
         self.folder, self.size = Path(folder), size
-        self.timelines: dict[str, Timeline] = {}
+        self.timelines = _read_timelines(manifest) if manifest and manifest.exists() else {}
+
+    def __str__(self) -> str:
+        return f"the video files in {self.folder}"
 
     def timeline(self, path: str) -> Timeline:
-        """The video's frame times. The first look at a file decodes it. Raises VideoError."""
+        """The video's frame times. The first look at a file that is not known decodes it. Raises VideoError."""
         if path not in self.timelines:
             self.timelines[path] = scan(self.folder / path)
         return self.timelines[path]
@@ -48,7 +56,7 @@ class Unreadable:
 class TrainClips(Dataset):
     """One random clip a video. Indexed by (video number, draw in [0, 1)), so that the sampler alone decides."""
 
-    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule) -> None:
+    def __init__(self, videos: pd.DataFrame, source: Source, rule: ClipRule) -> None:
         self.paths, self.labels = videos.path.tolist(), videos.target.tolist()
         self.source, self.rule = source, rule
 
@@ -77,7 +85,7 @@ class EvaluationClips(TrainClips):
     `clips` is a number of evenly spread ones, `all` for so many that every frame is seen, or `consecutive`.
     """
 
-    def __init__(self, videos: pd.DataFrame, source: Videos, rule: ClipRule, clips: int | str) -> None:
+    def __init__(self, videos: pd.DataFrame, source: Source, rule: ClipRule, clips: int | str) -> None:
         super().__init__(videos, source, rule)
         self.clips = clips
 
@@ -124,7 +132,7 @@ class ClipData(L.LightningDataModule):
     def __init__(
         self,
         videos: pd.DataFrame,
-        source: Videos,
+        source: Source,
         rule: ClipRule,
         *,
         batch_size: int,
@@ -184,6 +192,36 @@ class ClipData(L.LightningDataModule):
         )
 
 
+def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
+    """What frames are read from, after saying it in a line: a frame store, or the videos.
+
+    `store` is config.yaml's data.store: none, a store's folder, or auto for the store of the right size that
+    `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,
+    is read from the videos. Raises UserError when a store that was named has nothing of use.
+    """
+    height, width = videos.size
+    command = f"python -m data_prep extract {root} --size {height} {width}"
+    folder = root / f"frames-{height}x{width}" if store == "auto" else Path(store).expanduser()
+    if store == "none" or (store == "auto" and not folder.is_dir()):
+        print(f"frames: decoded from {videos}" + (f"; {command} makes this faster" if store == "auto" else ""))
+        return videos
+    if not folder.is_dir():
+        raise UserError(f"data.store={store}: there is no such folder; {command} makes a frame store")
+    frames = FrameStore(folder, videos.size, videos)
+    missed = frames.look(paths, videos.folder)
+    example = "".join(f"{path}: {reason}" for path, reason in list(missed.items())[:1])
+    if len(missed) == len(paths):
+        if store != "auto":
+            raise UserError(f"data.store={store}: has none of the {len(paths)} videos for data.resize ({example})")
+        print(f"frames: decoded from {videos}; {folder} has none that can be used ({example}); {command} mends it")
+        return videos
+    print(
+        f"frames: read from {frames}"
+        + (f", but {len(missed)} of {len(paths)} from the videos ({example}); {command} mends it" if missed else "")
+    )
+    return frames
+
+
 def check_videos(paths: list[Path]) -> None:
     """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
     with ProcessPoolExecutor() as pool:
@@ -192,6 +230,17 @@ def check_videos(paths: list[Path]) -> None:
         raise UserError(
             f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
         )
+
+
+def _read_timelines(manifest: Path) -> dict[str, Timeline]:
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            counted = [row for row in csv.DictReader(file) if row["frames"] and row["fps"]]
+        return {row["path"]: Timeline.even(int(row["frames"]), float(row["fps"])) for row in counted}
+    except (KeyError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{manifest}: is not a manifest ({error!r}); python -m data_prep verify writes it anew"
+        ) from None
 
 
 def _reason(path: Path) -> str | None:
@@ -208,7 +257,8 @@ def _collate(items: list[tuple[int, int, np.ndarray] | Unreadable]) -> dict[str,
     numbers, labels, clips = zip(*read, strict=True) if read else ((), (), ())
     counts = torch.tensor([len(c) for c in clips], dtype=torch.int64)
     return {
-        "clips": torch.from_numpy(np.concatenate(clips)) if clips else torch.empty(0, dtype=torch.uint8),
+        # default_collate builds the batch in the memory that the worker shares, without a copy on the way.
+        "clips": default_collate([clip for c in clips for clip in c]) if clips else torch.empty(0, dtype=torch.uint8),
         "labels": torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
         "videos": torch.tensor(numbers, dtype=torch.int64).repeat_interleave(counts),
         "unreadable": [(item.path, item.reason) for item in unreadable],

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import read_split, source_group
-
-VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"}
+from hmdb_lib.hmdb51 import VIDEO_ENDINGS, read_split, source_group
 
 
 def read_videos(dataset: str, root: Path, split: int, validation_share: float, seed: int) -> pd.DataFrame:

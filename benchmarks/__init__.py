@@ -1,0 +1,1 @@
+"""Paired measurements against the peers, one command each."""

@@ -1,0 +1,328 @@
+"""Decode every video once into a frame store that training then reads; the format stands in `hmdb_lib.frames`.
+
+Each file of the store is written beside its place and renamed, so that what has a name is whole. A call looks at what
+is there: whole files that fit are kept, torn or stale ones done again, and so an interrupted call is simply repeated.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from data_prep.disk import need, told_when_full
+from hmdb_lib.errors import UserError
+from hmdb_lib.frames import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
+from hmdb_lib.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.video import Timeline, VideoError, scan
+
+HMDB51_FRAMES = 629_238
+FIRST = 16  # videos, spread over all, from which the size of the whole is told
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
+
+    size: tuple[int, int] | int = (128, 171)
+    quality: int | None = 90
+
+    def __post_init__(self) -> None:
+        sides = self.size if isinstance(self.size, tuple) else (self.size,)
+        if min(sides) < 1:
+            raise UserError(f"size {self.size}: pixels are at least 1")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UserError(f"quality {self.quality}: JPEG has 1 to 100")
+
+    @property
+    def folder(self) -> str:
+        """The store's usual name below the data set's root, where training looks for it."""
+        return f"frames-short{self.size}" if isinstance(self.size, int) else "frames-{}x{}".format(*self.size)
+
+    def __str__(self) -> str:
+        side = f"shorter side {self.size}" if isinstance(self.size, int) else "{}x{}".format(*self.size)
+        return f"{side}, " + ("raw" if self.quality is None else f"JPEG quality {self.quality}")
+
+
+@dataclass
+class Done:
+    """What became of a piece of work, or of all of it. `again`: path -> why it was not kept as it stood."""
+
+    videos: int = 0
+    kept: int = 0
+    frames: int = 0
+    bytes: int = 0
+    source_bytes: int = 0
+    again: dict[str, str] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, other: "Done") -> None:
+        """Count another piece in."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) | value if name == "again" else getattr(self, name) + value)
+
+
+def extract(
+    root: Path,
+    setting: Setting = Setting(),
+    to: Path | None = None,
+    workers: int | None = None,
+    shards: int = 0,
+    part: tuple[int, int] = (1, 1),
+) -> Done:
+    """Decode the videos of `root` (below `videos/`, or else its class folders) into a frame store.
+
+    The store is `root/frames-<height>x<width>` (or `frames-short<side>`) unless `to` names a folder. `workers`:
+    processes, one a CPU by default. `shards`: that many tar files rather than a file a video. `part` (k, n): only the
+    k-th of n equal parts of the files, for n machines that share the work. Prints what it finds and what the whole
+    will take. Videos that cannot be decoded are named and left out. Raises UserError when none can be, or there are
+    none, and DiskError before a disk would be full.
+    """
+    root = Path(root)
+    videos = root / "videos" if (root / "videos").is_dir() else root
+    paths = find_videos(videos)
+    if not paths:
+        raise UserError(f"{root}: holds no videos, neither videos/<class>/<video> nor <class>/<video>")
+    store = Path(to) if to else root / setting.folder
+    jobs = _jobs(store, videos, paths, setting, shards)[part[0] - 1 :: part[1]]
+    with told_when_full(store):
+        store.mkdir(parents=True, exist_ok=True)
+    print(f"{store}: {sum(len(job.paths) for job in jobs):,} videos, {setting}")
+    # The first few come from all over the set, so that they stand for it.
+    step = max(1, len(jobs) // FIRST)
+    jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
+    total, reasons = Done(), set()
+    with told_when_full(store), _mapped(jobs, workers) as results:
+        for number, done in enumerate(tqdm(results, "extract", len(jobs), unit="file"), 1):
+            total.add(done)
+            for path, reason in done.again.items():
+                if reason not in reasons:
+                    reasons.add(reason)
+                    tqdm.write(f"{path}: {reason}; extracted again, and so is every other one of which this is true")
+            if number == FIRST < len(jobs) and total.source_bytes:
+                sources = sum((videos / path).stat().st_size for job in jobs for path in job.paths)
+                whole = total.bytes / total.source_bytes * sources
+                tqdm.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
+                there = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+                need(store, whole - there, "the frame store")
+    _tell(total)
+    return total
+
+
+def find_videos(folder: Path) -> list[str]:
+    """`<class>/<video>` of every video in a folder, in order; hidden ones are unfinished work or a system's litter."""
+    files = [file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS]
+    return sorted(file.as_posix() for file in files if not any(name.startswith(".") for name in file.parts))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m data_prep extract`."""
+    parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--size", type=int, nargs=2, default=[128, 171], metavar=("H", "W"), help="pixels (default: 128 171)"
+    )
+    size.add_argument(
+        "--short-side", type=int, metavar="PIXELS", help="keep each video's shape, with this shorter side"
+    )
+    parser.add_argument("--quality", type=int, default=Setting.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
+    parser.add_argument(
+        "--raw", action="store_true", help="store pixels as they are: seven to nine times the size, and fast"
+    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="the store (default: <root>/frames-<H>x<W>)")
+    parser.add_argument("--workers", type=int, help="processes (default: one a CPU)")
+    parser.add_argument("--shards", type=int, default=0, metavar="N", help="N tar files instead of a file a video")
+    parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="the K-th of N parts, for N machines")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Returns the exit code; what goes wrong is raised as UserError."""
+    size = arguments.short_side or tuple(arguments.size)
+    setting = Setting(size, None if arguments.raw else arguments.quality)
+    extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One file of the store: a video's, or a shard's with many."""
+
+    file: Path
+    videos: Path
+    paths: list[str]
+    setting: Setting
+    shard: bool
+
+    def run(self) -> Done:
+        """Keep the file if it stands and fits, else make it."""
+        done, there = Done(), self.file.exists()
+        if there:
+            done.again, done.unreadable = self._look()
+        if not there or done.again:
+            done.unreadable = self._make()
+        if self.file.exists():
+            packed = self._open().values()
+            done.videos, done.bytes = len(packed), self.file.stat().st_size
+            done.kept = 0 if not there or done.again else len(packed)
+            done.frames = sum(p.timeline.frames for p in packed)
+            done.source_bytes = sum(p.header["source"]["bytes"] for p in packed)
+        return done
+
+    def _open(self) -> dict[str, Packed]:
+        if not self.shard:
+            return {self.paths[0]: Packed.open(self.file)}
+        return {path: Packed.open(*place) for path, place in shard_members(self.file)}
+
+    def _look(self) -> tuple[dict[str, str], list[str]]:
+        """Path -> reason of what cannot be kept; reasons of the videos that a shard is rightly without."""
+        try:
+            packed = self._open()
+        except VideoError:
+            return {self.paths[0]: "torn"}, []
+        again, unreadable = {}, []
+        for path in self.paths:
+            if path in packed:
+                reason = _misfit(packed[path], self.videos / path, self.setting)
+                again |= {path: reason} if reason else {}
+                continue
+            try:
+                scan(self.videos / path)
+            except VideoError as error:
+                unreadable.append(str(error))
+            else:
+                again[path] = "missing from its shard"
+        return again, unreadable
+
+    def _make(self) -> list[str]:
+        """Write beside, rename; returns the reasons of videos that cannot be decoded."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_name(self.file.name + ".part")
+        if self.shard:
+            unreadable = []
+            with tarfile.open(part, "w") as shard:
+                for path in self.paths:
+                    with tempfile.TemporaryFile(dir=part.parent) as packed:
+                        try:
+                            _pack(self.videos / path, self.setting, packed)
+                        except VideoError as error:
+                            unreadable.append(str(error))
+                            continue
+                        member = tarfile.TarInfo(path + ENDING)
+                        member.size = packed.tell()
+                        packed.seek(0)
+                        shard.addfile(member, packed)
+        else:
+            try:
+                with part.open("wb") as packed:
+                    _pack(self.videos / self.paths[0], self.setting, packed)
+            except VideoError as error:
+                part.unlink()
+                self.file.unlink(missing_ok=True)  # what an earlier video of this name left
+                return [str(error)]
+            unreadable = []
+        part.replace(self.file)
+        return unreadable
+
+
+def _jobs(store: Path, videos: Path, paths: list[str], setting: Setting, shards: int) -> list[_Job]:
+    if not shards:
+        return [_Job(store / (path + ENDING), videos, [path], setting, False) for path in paths]
+    shards = min(shards, len(paths))
+    names = [f"shard-{number:05}-of-{shards:05}.tar" for number in range(1, shards + 1)]
+    if others := {file.name for file in store.glob("*.tar")} - set(names):
+        raise UserError(
+            f"{store}: is cut into other shards ({min(others)}); remove it or name another folder with --to"
+        )
+    return [_Job(store / name, videos, paths[n::shards], setting, True) for n, name in enumerate(names)]
+
+
+def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
+    """Why a packed file cannot stay."""
+    header, state = packed.header, video.stat()
+    there = Setting(tuple(header["asked"]) if isinstance(header["asked"], list) else header["asked"], header["quality"])
+    if there != setting:
+        return f"stale, made with {there}"
+    source = header["source"]
+    same_time = state.st_mtime_ns == source["mtime_ns"]
+    if state.st_size != source["bytes"] or not (same_time or _sha256(video) == source["sha256"]):
+        return "stale, the video has changed since"
+    return None if packed.whole() else "torn"
+
+
+def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
+    """Decode a video into a packed file, open at its start. Raises VideoError."""
+    state = video.stat()
+    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": _sha256(video)}
+    offsets, check, shape = [0], 0, (0, 0)
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal check, shape
+        shape = frame.shape[:2]
+        data = np.ascontiguousarray(frame).tobytes() if setting.quality is None else encode(frame, setting.quality)
+        out.write(data)
+        check = zlib.crc32(data, check)
+        offsets.append(offsets[-1] + len(data))
+
+    timeline = scan(video, write, setting.size)
+    even = np.array_equal(timeline.times, Timeline.even(timeline.frames, timeline.fps).times)
+    header = {
+        **{"quality": setting.quality, "asked": setting.size, "height": shape[0], "width": shape[1]},
+        **{"frames": timeline.frames, "fps": timeline.fps, "even": even, "source": source, "crc32": check},
+    }
+    block = json.dumps(header).encode() + b"\n" + np.array(offsets, "<i8").tobytes()
+    if not even:
+        block += timeline.times.astype("<f8").tobytes()
+    out.write(block + TRAILER.pack(len(block), zlib.crc32(block), MAGIC))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+@contextmanager
+def _mapped(jobs: list[_Job], workers: int | None) -> Iterator[Iterator[Done]]:
+    """The results in the jobs' order; one worker is this process."""
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        yield map(_Job.run, jobs)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    try:
+        yield pool.map(_Job.run, jobs)
+    except BrokenProcessPool:
+        raise UserError("a worker was killed, perhaps for memory; call again, finished files are kept") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _tell(total: Done) -> None:
+    for reason in total.unreadable:
+        print(f"left out, {reason}")
+    if not total.frames:
+        raise UserError("not one of the videos can be decoded")
+    each = total.bytes / total.frames
+    print(
+        f"{total.videos:,} videos ({total.kept:,} were there), {total.frames:,} frames, {total.bytes / 1e9:.3g} GB: "
+        f"{each:,.0f} bytes a frame, at which HMDB51's {HMDB51_FRAMES:,} frames take {each * HMDB51_FRAMES / 1e9:.2f} GB"
+    )
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N, such as 1/4")
+    return int(number), int(count)
