@@ -1,4 +1,4 @@
-"""The door to all but training: python -m hmdb_lib cost ..."""
+"""The door to all but training: python -m hmdb_lib cost | study ..."""
 
 import sys
 

@@ -40,7 +40,10 @@ class VideoClassifier(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """Lightning asks for both here."""
         optimiser = make_optimiser(self.model, self.config.train)
-        schedule = make_schedule(optimiser, self.config.train, self.trainer.estimated_stepping_batches)
+        train = self.config.train
+        # A final fit stops before train.epochs, on the way of the rates that validation has judged.
+        steps = self.trainer.estimated_stepping_batches * train.epochs // self.trainer.max_epochs
+        schedule = make_schedule(optimiser, train, steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:

@@ -2,8 +2,10 @@
 
 import argparse
 import functools
+import os
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,19 +31,37 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--config", type=Path, default=config.CONFIG, metavar="FILE", help="another config.yaml, a run's own too"
     )
+    parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.end_with_stdin:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     return guarded(lambda: _train(arguments.changes, arguments.config))
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost ...`; returns the exit code."""
+    """`python -m hmdb_lib cost | study ...`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
     commands = parser.add_subparsers(dest="command", required=True)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
     cost.add_argument("--measure", action="store_true", help="seconds and peak memory too, one clip at a time")
-    arguments = parser.parse_args(argv)
+    study = commands.add_parser(
+        "study",
+        help="run what is missing of a table, then write it",
+        description="Run what is missing of tables and rows, then write one table into <results>/tables.",
+        usage="python -m hmdb_lib study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [key=value ...]",
+    )
+    study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
+    study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
+    study.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
+    study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
+    changes = [word for word in argv if "=" in word] if argv[:1] == ["study"] else []
+    arguments = parser.parse_args([word for word in argv if word not in changes])
+    if arguments.command == "study":
+        changes += ["quick=true"] if arguments.quick else []
+        return guarded(lambda: _study(arguments.names, arguments.splits, arguments.seeds, changes))
     return guarded(lambda: _cost(arguments.rows, arguments.json, arguments.measure))
 
 
@@ -65,6 +85,18 @@ def _train(changes: Sequence[str], file: Path) -> None:
     from hmdb_lib import environment, training  # noqa: PLC0415
 
     training.run(config.load(row, overrides, file, environment.place().best_dataset))
+
+
+def _study(names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str]) -> None:
+    from hmdb_lib import study  # noqa: PLC0415 - the help must not wait for torch to load
+
+    study.run(names, splits, seeds, changes)
+
+
+def _end_with_stdin() -> None:
+    """A study that is killed leaves no run behind: the pipe to the run's standard input closes, and the run ends."""
+    os.read(sys.stdin.fileno(), 1)  # no Python lock is held meanwhile, which forked readers of videos would inherit
+    os._exit(1)
 
 
 def _cost(rows: Sequence[str], as_json: bool, measure: bool) -> None:

@@ -51,6 +51,7 @@ class Data(Section):
     flip: bool
     normalise: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
+    store: str
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
 
     @model_validator(mode="after")
@@ -61,6 +62,11 @@ class Data(Section):
         if self.crop > min(self.resize):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
+
+    @property
+    def name(self) -> str:
+        """What results call the data: the data set, or the name of a folder of one's own."""
+        return Path(self.root).expanduser().resolve().name if self.dataset == "folder" and self.root else self.dataset
 
 
 class Model(Section):
@@ -127,6 +133,7 @@ class Train(Section):
     cutmix: NotNegative
     ema: Share
     choose_on: Literal["validation", "test"]
+    final_fit: bool
     device: Literal["auto", "cuda", "mps", "cpu"]
     devices: Count | Literal["auto"]
     precision: Literal["auto", "bf16", "fp16", "fp32"]
@@ -135,6 +142,12 @@ class Train(Section):
     def _warm_up_ends(self) -> "Train":
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _final_fit_was_chosen_honestly(self) -> "Train":
+        if self.final_fit and self.choose_on == "test":
+            raise ValueError("final_fit=true trains for the epochs that validation chose; set choose_on=validation")
         return self
 
 

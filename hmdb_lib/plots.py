@@ -1,46 +1,130 @@
-"""Figures from tables, nothing else: readable in greyscale and for the colour-blind, at the width of a paper's column."""
+"""Figures from tables, nothing else: readable in greyscale and for the colour-blind, at the width of a paper's column.
 
-from collections.abc import Sequence
+What speaks of single classes or videos is in `hmdb_lib.plots_classes`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-# Lines differ by dash and marker as well as by colour.
+COLUMN, PAGE = 3.3, 6.8  # inches: one column of a paper, and both
+# At these widths the figure goes into the paper unscaled, so these are the sizes that are printed.
 STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "figure.dpi": 150,
-    "savefig.bbox": "tight",
-    "svg.fonttype": "none",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "figure.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "savefig.dpi": 300,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.3,
 }
 COLOURS = sns.color_palette("colorblind").as_hex()
+MARKERS = "osD^vPX*<>"
 
 
+@mpl.rc_context(STYLE)
 def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
     """Loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, so they can be compared.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.5, 2.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for axes, name, label in ((left, "video_loss", "loss (nats)"), (right, "video_accuracy", "accuracy")):
-            axes.plot(metrics.epoch, metrics[f"train_{name}"], "-o", color=COLOURS[0], markersize=3, label="training")
-            axes.plot(metrics.epoch, metrics[f"val_{name}"], "--s", color=COLOURS[1], markersize=3, label="validation")
-            axes.set(xlabel="epoch", ylabel=label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        right.set_ylim(0, 1)
-        left.legend()
-        figure.suptitle(title)
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        _curves(axes, metrics, measure, "train", "--", label="training", color=COLOURS[1], marker="s", mfc="white")
+        _curves(axes, metrics, measure, "val", "-", label="validation", color=COLOURS[0], marker="o")
+    figure.axes[0].legend()
+    figure.suptitle(title)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same for several runs, given as name -> metrics.csv: validation in full lines, training dashed and hollow."""
+    figure = Figure(figsize=(COLUMN, 4.2 + 0.08 * len(metrics)), layout="constrained")
+    for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), strict=True):
+        for name, table, look in _looks(metrics):
+            _curves(axes, table, measure, "train", "--", mfc="white", alpha=0.8, **look)
+            _curves(axes, table, measure, "val", "-", label=name, **look)
+    figure.axes[0].set_xlabel("")
+    figure.axes[0].set_title("full: validation, dashed: training", loc="left")
+    _legend(figure)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def overfitting_gap(metrics: Mapping[str, pd.DataFrame]) -> Figure:
+    """Validation loss minus training loss over the epochs of several runs, given as name -> metrics.csv."""
+    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(metrics)), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="black", linewidth=0.8)
+    for name, table, look in _looks(metrics):
+        table = table.reindex(columns=["epoch", "val_video_loss", "train_video_loss"])
+        axes.plot(table.epoch, table.val_video_loss - table.train_video_loss, label=name, **look, **_thin(table))
+    axes.set(xlabel="epoch", ylabel="validation - training loss (nats)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def gap_against_attention(table: pd.DataFrame) -> Figure:
+    """Validation loss minus training loss at the chosen epoch, against the parameters that are not the CNN's.
+
+    `table` is a study's CSV with `row` as its index; rows without a finished run are left out.
+    """
+    table = table.dropna(subset=["train_loss", "validation_loss"])
+    points = table.assign(x=table.attention_parameters / 1e6, y=table.validation_loss - table.train_loss)
+    return _points(points, "attention parameters (millions)", "validation - training loss (nats)")
+
+
+@mpl.rc_context(STYLE)
+def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
+    """Test accuracy with its 95 % interval against `parameters` or `flops`, from a study's CSV as above."""
+    labels = {"parameters": "parameters (millions)", "flops": "GFLOP a clip"}
+    if cost not in labels:
+        raise ValueError(f"cost={cost!r}: expected one of {', '.join(labels)}")
+    table = table.dropna(subset=["accuracy"])
+    if cost == "parameters":
+        x = (table.cnn_parameters + table.attention_parameters) / 1e6
+    else:
+        x = table.flops / 1e9
+    points = table.assign(
+        x=x,
+        y=100 * table.accuracy,
+        # Never below zero by a rounding error, which matplotlib refuses.
+        low=100 * (table.accuracy - table.accuracy_low).clip(lower=0),
+        high=100 * (table.accuracy_high - table.accuracy).clip(lower=0),
+    )
+    return _points(points, labels[cost], "test accuracy (%), 95 % interval")
+
+
+@mpl.rc_context(STYLE)
+@mpl.rc_context(STYLE)
+def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
+    """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
+    frames, height, width = next(iter(clips.values())).shape[:3]
+    figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="constrained")
+    for axes, (name, clip) in zip(np.ravel(figure.subplots(len(clips), 1)), clips.items(), strict=True):
+        axes.imshow(np.concatenate(list(clip), axis=1))  # H, T W, C
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.grid(False)
     return figure
 
 
@@ -51,3 +135,42 @@ def save(figure: Figure, path: Path, endings: Sequence[str] = ("png",)) -> list[
     for file in files:
         figure.savefig(file)
     return files
+
+
+def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str, **look: Any) -> None:
+    column = f"{part}_video_{measure}"
+    table = metrics.reindex(columns=["epoch", column])
+    axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
+    axes.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else "accuracy")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if measure == "accuracy":
+        axes.set_ylim(0, 1.02)
+
+
+def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
+    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(points)), layout="constrained")
+    axes = figure.subplots()
+    for name, point, look in _looks(dict(points.iterrows())):
+        errors = [[point.low], [point.high]] if "low" in point else None
+        axes.errorbar(point.x, point.y, errors, label=name, capsize=2, elinewidth=0.8, **(look | {"linestyle": ""}))
+    axes.set(xlabel=x, ylabel=y)
+    axes.margins(0.1)
+    _legend(figure)
+    return figure
+
+
+def _looks(named: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Each thing with its own colour and marker: the marker alone tells them apart in grey."""
+    for number, (name, thing) in enumerate(named.items()):
+        yield name, thing, {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _thin(table: pd.DataFrame) -> dict[str, int]:
+    """A marker on some ten epochs of a long run."""
+    return {"markevery": max(1, len(table) // 10)}
+
+
+def _legend(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)

@@ -13,7 +13,10 @@ from hmdb_lib.config import Config, load
 from hmdb_lib.errors import UserError
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
-MACHINE_KEYS = {"data.root", "data.workers", "data.on_error", "train.device", "train.devices", "train.precision"}
+MACHINE_KEYS = {
+    *("data.root", "data.store", "data.workers", "data.on_error"),
+    *("train.device", "train.devices", "train.precision"),
+}
 
 
 class Run:
@@ -27,26 +30,35 @@ class Run:
 
     @classmethod
     def start(cls, config: Config, results: Path) -> "Run":
-        """The folder for this experiment, new or to be resumed.
+        """The folder for this experiment, new or to be resumed. Raises UserError as `holds` does."""
+        run = cls.of(config, results)
+        if not run.holds(config):
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_whole(run.folder / "config.yaml", config.to_yaml())
+        return run
+
+    @classmethod
+    def of(cls, config: Config, results: Path) -> "Run":
+        """The folder where this experiment belongs, whether or not it was started."""
+        kind = "-final" * config.train.final_fit + "-quick" * config.quick
+        name = f"{config.data.name}-split{config.data.split}-seed{config.seed}{kind}"
+        return cls(Path(results) / "runs" / (config.name or config.row) / name)
+
+    def holds(self, config: Config) -> bool:
+        """Whether this experiment was started here.
 
         Raises UserError, naming the keys, when the folder belongs to an experiment that differs.
         """
-        quick = "-quick" if config.quick else ""
-        name = f"{config.data.dataset}-split{config.data.split}-seed{config.seed}{quick}"
-        run = cls(Path(results) / "runs" / (config.name or config.row) / name)
-        saved = run.folder / "config.yaml"
-        if saved.exists():
-            before, now = load(file=saved).flat(), config.flat()
-            differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS]
-            if differing:
-                changes = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in differing)
-                raise UserError(
-                    f"{run.folder}: holds another experiment: {changes}; give this one a folder of its own with name=..."
-                )
-        else:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_whole(saved, config.to_yaml())
-        return run
+        if not (self.folder / "config.yaml").exists():
+            return False
+        before, now = self.config.flat(), config.flat()
+        differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS]
+        if differing:
+            changes = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in differing)
+            raise UserError(
+                f"{self.folder}: holds another experiment: {changes}; give this one a folder of its own with name=..."
+            )
+        return True
 
     @property
     def config(self) -> Config:
@@ -84,6 +96,21 @@ class Run:
         """Write the test predictions, then the summary that marks the run as finished."""
         write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def chosen_epochs(config: Config, results: Path) -> int:
+    """For how many epochs an experiment with train.final_fit trains: as many as the same one without it chose.
+
+    Raises UserError when that one is not finished.
+    """
+    config = config.model_copy(update={"train": config.train.model_copy(update={"final_fit": False})})
+    run = Run.of(config, results)
+    if not (run.holds(config) and run.finished):
+        raise UserError(
+            "train.final_fit=true trains for as many epochs as a run without it chose on validation, and there is no "
+            f"finished one in {run.folder}; first run the same command with train.final_fit=false"
+        )
+    return int(run.summary["best_epoch"]["epoch"]) + 1
 
 
 def read_runs(results: Path) -> pd.DataFrame:

@@ -1,8 +1,12 @@
 """Tables as a reader wants them: our numbers beside the published ones. Needs no torch."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from hmdb_lib.runs import Run, write_whole
+from hmdb_lib.uncertainty import accuracy_interval, compare, pool
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "results" / "published.csv"
 
@@ -43,3 +47,114 @@ def cost_text(costs: pd.DataFrame) -> str:
         "publ.: as the study published it; GFLOP of one clip forward, 2 x multiply-adds"
     )
     return "\n".join([shown.fillna("").to_string(), legend, *notes])
+
+
+def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
+    """The study's columns as plain numbers, one line a row; what results/README.md says of tables/*.csv.
+
+    `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
+    Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs.
+    """
+    theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
+    pools = {row: _pool(of_row) for row, of_row in runs.items() if of_row}
+    lines = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
+    for row, predictions in pools.items():
+        summaries = pd.json_normalize([run.summary for run in runs[row]])
+        means = summaries.reindex(columns=["best_epoch.train_video_loss", "best_epoch.val_video_loss"]).mean()
+        accuracy = accuracy_interval(predictions)
+        lines[row] |= {
+            "chosen_on": runs[row][0].config.train.choose_on,
+            "videos": len(predictions),
+            "train_loss": means.iloc[0],
+            "validation_loss": means.iloc[1],
+            "accuracy": accuracy.value,
+            "accuracy_low": accuracy.low,
+            "accuracy_high": accuracy.high,
+            "accuracy_spread": summaries["test.accuracy"].std(),
+            "cnn_parameters": summaries["parameters.cnn"].iloc[0],
+            "attention_parameters": (summaries["parameters.total"] - summaries["parameters.cnn"]).iloc[0],
+            "flops": summaries["flops"].iloc[0],
+        }
+        if row != reference and reference in pools:
+            versus = compare(predictions, pools[reference])
+            lines[row] |= {
+                "reference": reference,
+                "difference": versus.difference,
+                "difference_low": versus.low,
+                "difference_high": versus.high,
+                "mcnemar_p": versus.p,
+                "compared_videos": versus.videos,
+            }
+    columns = [
+        *("runs", "chosen_on", "videos", "train_loss", "validation_loss", "accuracy", "accuracy_low", "accuracy_high"),
+        *("accuracy_spread", "reference", "difference", "difference_low", "difference_high", "mcnemar_p"),
+        *("compared_videos", "cnn_parameters", "attention_parameters", "flops"),
+    ]
+    ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=columns)
+    return ours.join(theirs).rename_axis("row")
+
+
+def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
+    """The table of `study` for people: texts alone, the published numbers under a heading that names their data."""
+    ours, theirs = f"ours ({data})", "published (HMDB51)"
+
+    def text(column: str, form: str = "{:.3g}", scale: float = 1) -> pd.Series:
+        return (table[column] * scale).map(form.format, na_action="ignore")
+
+    shown = {
+        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in table.itertuples()],
+        (ours, "train loss"): text("train_loss"),
+        (ours, "val. loss"): text("validation_loss"),
+        (ours, "accuracy, %"): [_accuracy(line) for line in table.itertuples()],
+        (ours, "difference, points"): [_difference(line) for line in table.itertuples()],
+        (ours, "p"): text("mcnemar_p", "{:.3f}"),
+        (ours, "CNN, M"): text("cnn_parameters", "{:.1f}", 1e-6),
+        (ours, "attention, M"): text("attention_parameters", "{:.1f}", 1e-6),
+        (theirs, "train loss"): text("published_hmdb51_train_loss"),
+        (theirs, "val. loss"): text("published_hmdb51_val_loss"),
+        (theirs, "accuracy, %"): text("published_hmdb51_val_accuracy", "{:.1f}", 100),
+        (theirs, "CNN, M"): text("published_hmdb51_cnn_million", "{:.1f}"),
+        (theirs, "attention, M"): text("published_hmdb51_attention_million", "{:.1f}"),
+    }
+    return pd.DataFrame(shown).reset_index(drop=True).astype(object).fillna("-")
+
+
+def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> list[Path]:
+    """Write the table of `study` as <stem>.csv (plain numbers), .md and .tex (needs booktabs), the caption in both."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    shown = study_text(table, data)
+    flat = shown.set_axis([": ".join(filter(None, names)) for names in shown.columns], axis=1)
+    escaped = caption.translate({ord(sign): rf"\{sign}" for sign in "_%#&$"})
+    latex = shown.to_latex(
+        index=False, escape=True, multicolumn_format="c", caption=escaped, label=f"tab:{stem.name}", position="t"
+    )
+    files = {
+        "csv": table.to_csv(),
+        "md": f"{flat.to_markdown(index=False, disable_numparse=True)}\n\n{caption}\n",
+        # Wider than a column of text: a starred table takes the whole page.
+        "tex": latex.replace("{table}", "{table*}"),
+    }
+    for ending, text in files.items():
+        write_whole(stem.with_name(f"{stem.name}.{ending}"), text)
+    return [stem.with_name(f"{stem.name}.{ending}") for ending in files]
+
+
+def _pool(runs: Sequence[Run]) -> pd.DataFrame:
+    return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
+
+
+def _accuracy(line: tuple) -> str:
+    if pd.isna(line.accuracy):
+        return "-"
+    spread = "" if pd.isna(line.accuracy_spread) else f" ± {100 * line.accuracy_spread:.1f}"
+    return f"{100 * line.accuracy:.1f}{spread} {_range(line.accuracy_low, line.accuracy_high, '.1f')}"
+
+
+def _difference(line: tuple) -> str:
+    if pd.isna(line.difference):
+        return "-"
+    return f"{100 * line.difference:+.1f} {_range(line.difference_low, line.difference_high, '+.1f')}"
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return "[one source: no interval]" if pd.isna(low) else f"[{100 * low:{form}}, {100 * high:{form}}]"

@@ -20,11 +20,13 @@ from hmdb_lib import cost, environment, models, plots
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.config import Config
-from hmdb_lib.data import ClipData, Videos, check_videos
+from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.errors import UserError
 from hmdb_lib.evaluation import describe
-from hmdb_lib.runs import Run
+from hmdb_lib.runs import Run, chosen_epochs
 from hmdb_lib.splits import limit, read_videos, video_folder
+from hmdb_lib.uncertainty import accuracy_interval
+from hmdb_lib.waiting import Waiting
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -32,9 +34,14 @@ PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 def run(config: Config) -> Run:
     """Do what a configuration says: train, or go on training, evaluate on the test part, and record it.
 
+    With train.final_fit the validation videos train too. The epochs are those that the same experiment without it
+    chose, and the rates are those it had: they follow the schedule over train.epochs and stop on the way, because a
+    schedule squeezed into fewer epochs is one that validation never judged. The last epoch is the one tested.
+
     Returns the run; a finished one is returned as it is. Raises UserError for what a user can mend.
     """
     place = environment.place()
+    epochs = chosen_epochs(config, place.results) if config.train.final_fit else config.train.epochs
     record = Run.start(config, place.results)
     if record.finished:
         print(f"already finished, nothing to do: {record.folder}")
@@ -45,13 +52,13 @@ def run(config: Config) -> Run:
     data = read_data(config, place)
     model = models.build(classes=len(data.classes), **config.architecture())
     if record.last.exists():
-        print(f"resuming after epoch {len(record.metrics)} of {config.train.epochs}")
+        print(f"resuming after epoch {len(record.metrics)} of {epochs}")
     else:
         models.load_pretrained(model, config.model.pretrained)
     model = model.to(memory_format=torch.channels_last_3d)
     classifier = VideoClassifier(config, model, record)
     with _quiet():
-        trainer = _trainer(config, device, record)
+        trainer = _trainer(config, device, record, epochs)
         try:
             trainer.fit(classifier, data, ckpt_path=record.last if record.last.exists() else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -91,14 +98,18 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
             f"{missing} of {len(videos)} listed videos are not on disk and left out; python -m data_prep verify names them"
         )
     videos = limit(videos, data.limit)
+    if config.train.final_fit:
+        videos["role"] = videos.role.replace("validation", "train")
     folder = video_folder(data.dataset, root)
     if data.on_error == "stop":
         check_videos([folder / path for path in videos.path])
     counts = videos.role.value_counts()
     print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+    # A folder of one's own may hold a manifest.csv of one's own.
+    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
     return ClipData(
         videos,
-        Videos(folder, tuple(data.resize)),
+        choose_source(data.store, root, files, videos.path.tolist()),
         ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short),
         batch_size=config.train.batch_size,
         test_clips=config.evaluate.clips,
@@ -109,11 +120,11 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
     )
 
 
-def _trainer(config: Config, device: environment.Device, record: Run) -> L.Trainer:
+def _trainer(config: Config, device: environment.Device, record: Run, epochs: int) -> L.Trainer:
     best = ModelCheckpoint(
         record.checkpoints,
         "best",
-        monitor="val_video_accuracy",
+        monitor=None if config.train.final_fit else "val_video_accuracy",  # None: the last epoch
         mode="max",
         save_weights_only=True,
         save_on_train_epoch_end=True,
@@ -125,11 +136,12 @@ def _trainer(config: Config, device: environment.Device, record: Run) -> L.Train
         accelerator=device.kind if device.kind != "cuda" else "gpu",
         devices=config.train.devices,
         precision=PRECISION[device.precision],
-        max_epochs=config.train.epochs,
+        max_epochs=epochs,
+        limit_val_batches=0 if config.train.final_fit else None,
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
         logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),
-        callbacks=[TQDMProgressBar(), *averaging, best, last],
+        callbacks=[TQDMProgressBar(), Waiting(), *averaging, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -157,20 +169,24 @@ def _record(
         axis=1,
     )
     metrics = record.metrics
-    chosen = metrics[metrics.epoch == epoch].iloc[0].to_dict()
+    chosen = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
+    tested = accuracy_interval(predictions)
     summary = {
         "row": config.row,
         "name": config.name or config.row,
-        "data": config.data.dataset,
+        "data": config.data.name,
         "split": config.data.split,
         "seed": config.seed,
         "quick": config.quick,
+        "final_fit": config.train.final_fit,
         "classes": data.classes,
         "test": describe(predictions, data.classes)
+        | {"accuracy_low": tested.low, "accuracy_high": tested.high}
         | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]},
         "epochs": config.train.epochs,
         "best_epoch": chosen,
         "parameters": cost.count(classifier.model),
+        "flops": cost.flops(classifier.model, config.data.frames, config.data.crop)["total"],
         "seconds": {"training": float(metrics.seconds.sum()), "test": seconds},
         "unreadable": classifier.unreadable,
         "device": device.reason,
@@ -181,8 +197,10 @@ def _record(
     record.finish(predictions, summary)
     plots.save(plots.training_curves(metrics, title=record.folder.parent.name), record.folder / "curves")
     print(
-        f"test accuracy {summary['test']['accuracy']:.3f} on {summary['test']['videos']} videos "
-        f"(chance {1 / len(data.classes):.3f}), epoch {epoch} chosen on validation; all in {record.folder}"
+        f"test accuracy {tested.value:.3f} [{tested.low:.3f}, {tested.high:.3f}] on {len(predictions)} videos "
+        f"(chance {1 / len(data.classes):.3f}), epoch {epoch}, "
+        + ("the last" if config.train.final_fit else f"chosen on {config.train.choose_on}")
+        + f"; all in {record.folder}"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_models import ROWS, STUDY
 
-from hmdb_lib import cost, models
+from hmdb_lib import config, cost, models
 
 CLASSES = 51
 
@@ -22,6 +22,13 @@ def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
     counted = cost.count(on_paper(row))
     del counted["trainable"]
     assert cost.closed_form(*ROWS[row], CLASSES) == counted
+
+
+@pytest.mark.parametrize("row", sorted(config.rows().keys() & STUDY.keys()))
+def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
+    arguments = config.load(row, auto="hmdb51").architecture()
+    closed = cost.closed_form(arguments.pop("name"), arguments, CLASSES)
+    assert (closed["cnn"], closed["total"] - closed["cnn"]) == STUDY[row][2:]
 
 
 @pytest.mark.parametrize("depth", [18, 34])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hmdb_lib import models
-from hmdb_lib.models.r2plus1d import TimeConv
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.hybrid import AttentionLayer
+from hmdb_lib.models.r2plus1d import TimeConv
 
 CLASSES = 51
 # row -> (architecture, arguments, parameters of the CNN, of attention and classifier)

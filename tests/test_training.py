@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hmdb_lib import environment, models, training
+from hmdb_lib import config, environment, models, training
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.errors import UserError
 from hmdb_lib.optimise import make_optimiser, make_schedule, parameter_groups
@@ -28,6 +28,22 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     optimiser.step()
     assert held == {id(p) for p in model.parameters()}
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("row", "moves"), [("as_published", False), ("published_cross", False), ("cross1_self1", True)]
+)
+def test_the_cross_attention_learns_except_as_published(tiny_config, row, moves):
+    config = tiny_config(row, hybrid__latents=8, hybrid__width=64)
+    torch.manual_seed(0)
+    model = models.build(classes=2, **config.architecture())
+    cross = model.components()["cross_attention"]
+    before = [parameter.clone() for parameter in cross]
+    optimiser = make_optimiser(model, config.train)
+    clips = torch.randn(2, 3, 8, 64, 64)
+    torch.nn.functional.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
+    optimiser.step()
+    assert {not torch.equal(old, new) for old, new in zip(before, cross, strict=True)} == {moves}
 
 
 def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay(tiny_config):
@@ -153,3 +169,21 @@ def test_a_device_that_is_not_there_is_told():
 def test_precision_can_be_asked_for_and_its_reason_is_told():
     chosen = environment.device("cpu", "fp32")
     assert (chosen.precision, chosen.reason) == ("fp32", "cpu, fp32: as asked for")
+
+
+# Rows that build, train or judge in a way of their own; the others differ from one of them in a number.
+UNLIKE_ROWS = [
+    *("cross1_self1", "baseline", "blocks6_cross1_self6", "blocks4_cross2_self12", "cross1", "self1"),
+    *("bert_32frames", "videomae_small", "as_published", "head_over_time", "backbone_frozen", "head_all"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", UNLIKE_ROWS)
+def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monkeypatch, row):
+    monkeypatch.setenv("HMDB_DATA", str(full_sample.parent))
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
+    run = training.run(config.load(row, ["quick=true", "data.limit=1"]))
+    assert run.metrics.epoch.tolist() == [0, 1]
+    assert run.metrics.train_clip_loss.notna().all()
+    assert run.summary["test"]["videos"] == 8

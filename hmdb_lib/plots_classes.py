@@ -1,0 +1,106 @@
+"""Figures of single classes and confidences, from a run's predictions.csv alone."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from hmdb_lib.evaluation import calibration_error
+from hmdb_lib.plots import COLOURS, COLUMN, PAGE, STYLE
+from hmdb_lib.uncertainty import accuracy_interval, compare, correct
+
+
+@mpl.rc_context(STYLE)
+def confusion(predictions: pd.DataFrame) -> Figure:
+    """Which class is taken for which: shares of each true class (row), with the counts where they can be read."""
+    classes = list(predictions.columns[3:])
+    predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
+    counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    few = len(classes) <= 12
+    size = COLUMN if few else PAGE
+    figure = Figure(figsize=(size, 0.92 * size), layout="constrained")
+    axes = figure.subplots()
+    sns.heatmap(
+        shares,
+        ax=axes,
+        norm=PowerNorm(0.5, 0, 1),  # so that a confusion of a few per cent can be seen
+        cmap="Greys",
+        annot=counts if few else None,
+        fmt="d",
+        square=True,
+        linewidths=0.2,
+        linecolor="0.85",
+        xticklabels=True,
+        yticklabels=True,
+        cbar_kws={"label": "share of the true class", "shrink": 0.6},
+    )
+    axes.tick_params(labelsize=7 if few else 6, length=0)
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], most: int = 20) -> Figure:
+    """By how much the first of two runs is more accurate than the second, class by class, with 95 % intervals.
+
+    The `most` classes with the largest changes are shown, on the videos that both judged.
+    """
+    changes = {
+        label: compare(group, second[second.label == label])
+        for label, group in first.groupby("label")
+        if group.video.isin(second.video).any()
+    }
+    table = pd.DataFrame.from_dict(
+        changes, orient="index", columns=["difference", "low", "high", "p", "videos"], dtype=float
+    )
+    shown = table.loc[table.difference.abs().sort_values(kind="stable").index[-most:]].sort_values("difference") * 100
+    figure = Figure(figsize=(COLUMN, 0.9 + 0.15 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    gain = shown.difference >= 0
+    for part, colour, hatch in ((gain, COLOURS[0], ""), (~gain, COLOURS[1], "////")):
+        axes.barh(shown.index[part], shown.difference[part], color=colour, hatch=hatch, edgecolor="white", zorder=2)
+    errors = np.abs(shown[["low", "high"]].sub(shown.difference, axis=0)).T.to_numpy()
+    axes.errorbar(shown.difference, shown.index, xerr=errors, fmt="none", color="black", elinewidth=0.8, capsize=2)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(shown.index, shown.index)
+    axes.set(xlabel="points, 95 % interval")
+    axes.margins(y=0.02)
+    figure.suptitle(f"{names[0]} minus {names[1]}\n{len(shown)} of {len(table)} classes")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
+    """Accuracy against confidence, in equal bins with 95 % intervals, above how many videos each bin holds.
+
+    Points below the diagonal are over-confident. The error in the title is the expected calibration error of these
+    bins (arXiv 1706.04599).
+    """
+    classes = list(predictions.columns[3:])
+    probabilities = predictions[classes].to_numpy(float)
+    confidence = pd.Series(probabilities.max(1), predictions.index)
+    numbers = (confidence * bins).astype(int).clip(upper=bins - 1)
+    figure = Figure(figsize=(COLUMN, 3.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="as confident as right")
+    for number, group in predictions.groupby(numbers):
+        found = accuracy_interval(group)
+        errors = np.clip([[found.value - found.low], [found.high - found.value]], 0, None)
+        upper.errorbar(confidence[group.index].mean(), found.value, errors, color=COLOURS[0], marker="o", capsize=2)
+        lower.bar((number + 0.5) / bins, len(group), width=0.9 / bins, color=COLOURS[0])
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    lower.set(xlabel="confidence", ylabel="videos")
+    upper.legend(loc="lower right")
+    if len(predictions):
+        labels = predictions.label.map({name: number for number, name in enumerate(classes)}).to_numpy()
+        upper.set_title(
+            f"accuracy {correct(predictions).mean():.2f}, mean confidence {confidence.mean():.2f},\n"
+            f"calibration error {calibration_error(probabilities, labels, bins):.2f}",
+            loc="left",
+        )
+    return figure

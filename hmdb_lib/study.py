@@ -1,0 +1,230 @@
+"""The tables of the study: which runs they need, running what is missing, and writing them.
+
+Each run is a process of its own, the command that one would type: a run that crashes or takes all memory ends alone,
+nothing of it stays in memory, and Lightning may start it once more for each GPU. What is finished is read from the
+results folder alone, so a study can be stopped and started again at any point. One study at a time in a folder.
+"""
+
+import contextlib
+import functools
+import io
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmdb_lib import config, cost, environment, models, tables, training
+from hmdb_lib.config import Config
+from hmdb_lib.data import EvaluationClips, Unreadable
+from hmdb_lib.errors import UserError
+from hmdb_lib.runs import MACHINE_KEYS, Run
+
+TRAIN = config.ROOT / "train.py"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study: what train.py is asked for, what that means, and where the result belongs."""
+
+    arguments: list[str]
+    config: Config
+    run: Run
+
+    def __str__(self) -> str:
+        return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
+
+
+def run(names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str] = ()) -> list[Path]:
+    """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
+
+    `changes` are key=value for every run; with name=x the runs are called <row>-x. Returns the table's files. Raises
+    UserError: before anything starts where a name or a key is wrong, and at the end, naming them, where runs failed.
+    """
+    place = environment.place()
+    jobs = plan(names, splits, seeds, changes, place)
+    missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
+    print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
+    expected = expect(jobs, missing, place)
+    failed = []
+    try:
+        spent = forecast = 0.0
+        for number, job in enumerate(missing):
+            left = sum(expected[number:]) * (spent / forecast if forecast else 1)
+            print(f"[{number + 1}/{len(missing)}] {job}; about {_clock(left)} left", flush=True)
+            start = time.monotonic()
+            code = _train(job)
+            if code or not job.run.finished:
+                failed.append(f"{job}: " + (f"exit code {code}" if code >= 0 else f"ended by signal {-code}"))
+            elif not math.isnan(expected[number]):
+                spent, forecast = spent + time.monotonic() - start, forecast + expected[number]
+    finally:
+        files = write(names, jobs, changes, place.results)
+    if failed:
+        lines = "\n  ".join(failed)
+        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
+    return files
+
+
+def plan(
+    names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str], place: environment.Place
+) -> list[Job]:
+    """The runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
+    given = _pairs(changes)
+    for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
+        if key in given:
+            raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
+    known = config.tables()
+    for name in set(names) - known.keys() - config.rows().keys():
+        raise UserError(
+            f"{name!r} is neither a table nor a row of experiments.yaml; the tables are {', '.join(known)}, "
+            "and python train.py --help lists the rows"
+        )
+    jobs = []
+    for split in splits:
+        for seed in seeds:
+            for row in dict.fromkeys(row for name in names for row in known.get(name, [name])):
+                arguments = [*changes, f"data.split={split}", f"seed={seed}"]
+                if "name" in given:
+                    arguments.append(f"name={row}-{given['name']}")
+                experiment = config.load(row, arguments, auto=place.best_dataset)
+                jobs.append(Job([row, *arguments], experiment, Run.of(experiment, place.results)))
+    return jobs
+
+
+def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
+    """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
+
+    A row that has a finished run among `jobs` takes as long again; any other one is measured.
+    """
+    seconds: dict[str, float] = {}
+    for job in jobs:
+        if job.run.finished:
+            seconds[job.config.row] = sum(job.run.summary["seconds"].values())
+    for job in missing:
+        if job.config.row not in seconds:
+            # What the data are is told once, not for every row.
+            with contextlib.redirect_stdout(io.StringIO() if seconds else sys.stdout):
+                seconds[job.config.row] = _measure(job.config, place)
+            print(f"expected: {job.config.row} {_clock(seconds[job.config.row])} a run", flush=True)
+    left = [seconds[job.config.row] * (1 - len(job.run.metrics) / job.config.train.epochs) for job in missing]
+    if missing:
+        print(f"expected: {_clock(sum(left))} for the {len(missing)} runs to do, on this machine as busy as it is now")
+    return left
+
+
+def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path) -> list[Path]:
+    """Write the table of the jobs that are finished: <results>/tables/<names>-<data>.csv, .md and .tex."""
+    finished = {job.config.row: [] for job in jobs}
+    for job in jobs:
+        if job.run.finished:
+            finished[job.config.row].append(job.run)
+    reference = next((row for row in ("baseline", "cross1_self1") if row in finished), next(iter(finished)))
+    first = jobs[0].config
+    kinds = [_pairs(changes).get("name"), first.data.name, first.train.final_fit and "final", first.quick and "quick"]
+    stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
+    caption = _caption(names, jobs, changes, reference, complete=all(finished.values()))
+    files = tables.write_study(tables.study(finished, reference), first.data.name, caption, stem)
+    print("table: " + ", ".join(map(str, files)))
+    return files
+
+
+def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], reference: str, complete: bool) -> str:
+    first = jobs[0].config
+    splits = ", ".join(map(str, sorted({job.config.data.split for job in jobs})))
+    seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
+    told_otherwise = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}
+    changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in told_otherwise]
+    lines = [f"{', '.join([*names, *changed])} on {first.data.name}, split {splits}, seed {seeds}."]
+    if first.quick:
+        lines.append("A check that everything runs, on a few small clips: no result.")
+    if first.data.dataset != "hmdb51":
+        lines.append(f"The data are {first.data.name}, not HMDB51: no match for the published columns.")
+    lines += [
+        "Losses: at the chosen epoch, by video.",
+        "Accuracy: of test videos, ± standard deviation over runs [95 % interval, bootstrap over source videos].",
+        f"Difference: to {reference} on the same videos [95 % interval, likewise].",
+        "p: McNemar, exact, where each video was judged once.",
+        "Parameters in millions, attention: all but the CNN.",
+    ]
+    if any(job.config.train.choose_on == "test" for job in jobs):
+        lines.append("*: epoch chosen on the test part.")
+    if not complete:
+        lines.append("Rows without numbers have no finished run.")
+    return " ".join(lines)
+
+
+def _pairs(changes: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (change.partition("=") for change in changes)}
+
+
+def _train(job: Job) -> int:
+    """The exit code of the run. It ends with the study, whatever ends that: an open standard input says it is there."""
+    command = [sys.executable, str(TRAIN), *job.arguments, "--end-with-stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            # The terminal told the run as well, which may be writing a checkpoint.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=10)
+            raise
+
+
+def _measure(experiment: Config, place: environment.Place) -> float:
+    """Seconds of a whole run, from a few steps on random clips and from reading a few videos.
+
+    Device and readers work side by side, but for a CPU, which does both. The start is taken to last as long as
+    this measurement, which also starts a process and builds the model.
+    """
+    train, evaluate = experiment.train, experiment.evaluate
+    device = environment.device(train.device, train.precision)
+    data = training.read_data(experiment, place)
+    batch = train.batch_size if device.kind == "cuda" else 1
+    build = functools.partial(models.build, classes=len(data.classes), **experiment.architecture())
+    start = time.perf_counter()
+    try:
+        step = cost.measure(
+            build,
+            experiment.data.frames,
+            experiment.data.crop,
+            batch=batch,
+            device=device.kind,
+            dtype=DTYPES[device.precision],
+            repeats=1,
+        )
+    except Exception as error:  # whatever it is, out of memory most of all, the run itself will tell
+        print(f"{experiment.row} cannot be measured: {type(error).__name__}: {error}", file=sys.stderr)
+        return math.nan
+    start_up = time.perf_counter() - start
+    counts = {role: len(table) for role, table in data.tables.items()}
+    sample = data.tables["test"].iloc[np.linspace(0, counts["test"] - 1, 3).astype(int)]
+    clips, seconds_to_read = _read(EvaluationClips(sample, data.source, data.rule, evaluate.clips))
+    trained = train.epochs * counts["train"]
+    judged = train.epochs * counts.get("validation", 0) * evaluate.validation_clips
+    tested = counts["test"] * clips
+    computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_forward"]
+    reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)
+    return start_up + (sum if device.kind == "cpu" else max)((computing / batch, reading))
+
+
+def _read(videos: EvaluationClips) -> tuple[float, float]:
+    """Clips a video, and seconds a clip once the file's times are known."""
+    for _ in range(2):
+        start = time.perf_counter()
+        items = [videos[number] for number in range(len(videos))]
+    clips = [len(item[2]) for item in items if not isinstance(item, Unreadable)]
+    if not clips:
+        return math.nan, math.nan
+    return sum(clips) / len(clips), (time.perf_counter() - start) / sum(clips)
+
+
+def _clock(seconds: float) -> str:
+    return "an unknown time" if math.isnan(seconds) else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,40 @@
+"""Training on train + validation, for the epochs that validation chose."""
+
+import pytest
+
+from hmdb_lib import training
+from hmdb_lib.errors import UserError
+from hmdb_lib.runs import Run
+
+
+def test_without_the_run_that_chose_the_epochs_it_is_told_what_to_run_first(tiny_config):
+    with pytest.raises(UserError, match=r"split1-seed0; first run the same command with train\.final_fit=false"):
+        training.run(tiny_config(train__final_fit="true"))
+
+
+def test_epochs_chosen_on_the_test_part_are_refused(tiny_config):
+    with pytest.raises(UserError, match="set choose_on=validation"):
+        tiny_config(train__final_fit="true", train__choose_on="test")
+
+
+def test_another_experiments_epochs_are_refused(tiny_config, tmp_path):
+    Run.start(tiny_config(train__lr=0.5), tmp_path / "results")
+    with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):
+        training.run(tiny_config(train__final_fit="true"))
+
+
+@pytest.mark.slow
+def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_best(tiny_config, capsys):
+    chosen = training.run(tiny_config(train__epochs=3))
+    best = dict(chosen.summary, best_epoch=chosen.metrics.iloc[1].to_dict())
+    chosen.finish(chosen.predictions, best)  # as if the second of three epochs had been the best
+    capsys.readouterr()
+    final = training.run(tiny_config(train__epochs=3, train__final_fit="true"))
+    told = capsys.readouterr().out
+    assert "2 classes, 12 train, 4 test" in told
+    assert "epoch 1, the last" in told
+    assert final.folder.name.endswith("split1-seed0-final")
+    assert final.metrics.epoch.tolist() == [0, 1]
+    assert final.metrics.lr.tolist() == pytest.approx(chosen.metrics.lr.tolist()[:2])
+    assert final.summary["best_epoch"]["epoch"] == 1
+    assert "val_video_loss" not in final.summary["best_epoch"]

@@ -1,0 +1,112 @@
+"""Every figure is drawn from a made table, and says what the table says."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmdb_lib import plots, plots_classes
+
+CLASSES = ["brush_hair", "cartwheel", "catch", "chew"]
+ROWS = ["baseline", "cross1_self1", "blocks4_cross2_self12"]
+
+
+def made_metrics(epochs, shift=0.0):
+    epoch = np.arange(epochs)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "train_video_loss": 4 * np.exp(-epoch / 5),
+            "val_video_loss": 2 + 2 * np.exp(-epoch / 5) + shift,
+            "train_video_accuracy": 1 - np.exp(-epoch / 5),
+            "val_video_accuracy": 0.7 - 0.6 * np.exp(-epoch / 5),
+        }
+    )
+
+
+def made_table(rows=3):
+    table = pd.DataFrame(
+        {
+            "train_loss": [0.54, 0.12, np.nan],
+            "validation_loss": [1.12, 1.27, np.nan],
+            "accuracy": [0.727, 0.703, np.nan],
+            "accuracy_low": [0.70, 0.68, np.nan],
+            "accuracy_high": [0.75, 0.725, np.nan],
+            "cnn_parameters": [31e6, 31e6, np.nan],
+            "attention_parameters": [2.6e4, 7.6e6, np.nan],
+            "flops": [81e9, 83e9, np.nan],
+        },
+        index=pd.Index(ROWS, name="row"),
+    )
+    return table.head(rows)
+
+
+def made_predictions(videos=80, seed=0):
+    random = np.random.default_rng(seed)
+    labels = np.arange(videos) % len(CLASSES)
+    probabilities = random.dirichlet(np.ones(len(CLASSES)), videos)
+    probabilities[np.arange(videos), labels] += 0.3
+    table = pd.DataFrame(probabilities / 1.3, columns=CLASSES)
+    table.insert(0, "video", [f"v{n}" for n in range(videos)])
+    table.insert(1, "group", [f"g{n // 8}" for n in range(videos)])
+    table.insert(2, "label", np.array(CLASSES)[labels])
+    return table
+
+
+FIGURES = {
+    "training_curves": lambda: plots.training_curves(made_metrics(5)),
+    "training_curves_before_the_first_epoch": lambda: plots.training_curves(made_metrics(5)[["epoch"]].head(0)),
+    "compare_curves": lambda: plots.compare_curves({row: made_metrics(30) for row in ROWS}),
+    "compare_curves_of_one": lambda: plots.compare_curves({"baseline": made_metrics(1)}),
+    "compare_curves_of_none": lambda: plots.compare_curves({}),
+    "overfitting_gap": lambda: plots.overfitting_gap({row: made_metrics(30) for row in ROWS}),
+    "overfitting_gap_of_none": lambda: plots.overfitting_gap({}),
+    "gap_against_attention": lambda: plots.gap_against_attention(made_table()),
+    "gap_against_attention_of_none": lambda: plots.gap_against_attention(made_table(0)),
+    "accuracy_against_parameters": lambda: plots.accuracy_against(made_table()),
+    "accuracy_against_flops": lambda: plots.accuracy_against(made_table(1), "flops"),
+    "accuracy_against_parameters_of_none": lambda: plots.accuracy_against(made_table(0)),
+    "confusion": lambda: plots_classes.confusion(made_predictions()),
+    "confusion_of_none": lambda: plots_classes.confusion(made_predictions(0)),
+    "class_change": lambda: plots_classes.class_change(made_predictions(), made_predictions(seed=1), ("a", "b")),
+    "class_change_of_none": lambda: plots_classes.class_change(made_predictions(0), made_predictions(), ("a", "b")),
+    "reliability": lambda: plots_classes.reliability(made_predictions()),
+    "reliability_of_none": lambda: plots_classes.reliability(made_predictions(0)),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_written_as_png_and_svg(name, tmp_path):
+    figure = FIGURES[name]()
+    assert figure.get_size_inches()[0] in (plots.COLUMN, plots.PAGE)
+    files = plots.save(figure, tmp_path / "figures" / name, ["png", "svg"])
+    assert [file.suffix for file in files] == [".png", ".svg"]
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def texts(figure):
+    return [label.get_text() for label in figure.legends[0].get_texts()]
+
+
+def test_rows_without_a_finished_run_are_left_out():
+    assert texts(plots.accuracy_against(made_table())) == ROWS[:2]
+
+
+def test_the_gap_is_validation_minus_training():
+    metrics = made_metrics(4)
+    line = plots.overfitting_gap({"run": metrics}).axes[0].lines[-1]
+    assert np.allclose(line.get_ydata(), metrics.val_video_loss - metrics.train_video_loss)
+
+
+def test_runs_differ_by_marker_for_who_sees_no_colour():
+    figure = plots.overfitting_gap({str(n): made_metrics(3) for n in range(10)})
+    assert len({line.get_marker() for line in figure.axes[0].lines[1:]}) == 10
+
+
+def test_a_class_that_the_first_run_does_better_in_stands_right_of_zero():
+    better, worse = made_predictions(), made_predictions()
+    chewing = better.label == "chew"
+    better.loc[chewing, CLASSES] = [0.0, 0.0, 0.0, 1.0]
+    worse.loc[chewing, CLASSES] = [1.0, 0.0, 0.0, 0.0]
+    axes = plots_classes.class_change(better, worse, ("better", "worse"), most=1).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["chew"]
+    assert [bar.get_width() for bar in axes.patches] == [100]

@@ -1,0 +1,162 @@
+"""A study runs what is missing, survives what goes wrong, and writes one table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hmdb_lib import environment, study, tables
+from hmdb_lib.errors import UserError
+from hmdb_lib.runs import Run
+
+CLASSES = ["bright", "dark"]
+
+
+def tiny(tiny_videos, **more):
+    """What makes a run of seconds out of any row, as a study is told it."""
+    keys = {
+        **{"data": "folder", "data.root": tiny_videos, "data.frames": 8, "data.resize": "[66,88]", "data.crop": 64},
+        **{"data.workers": 0, "model.pretrained": "none", "model.blocks": 2, "evaluate.clips": 2},
+        **{"train.epochs": 1, "train.batch_size": 4, "train.warmup_epochs": 0, "train.precision": "fp32"},
+    }
+    return [f"{key}={value}" for key, value in (keys | more).items()]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+    return environment.place()
+
+
+def pretend(job, right, seconds=60.0):
+    """Files of a finished run, without training: 12 videos of 6 sources, the first `right` of them judged rightly."""
+    run = Run.start(job.config, job.run.folder.parents[2])
+    probability = np.where(np.arange(12) < right, 0.8, 0.2)
+    predictions = pd.DataFrame(
+        {
+            "video": [f"v{n}" for n in range(12)],
+            "group": [f"g{n // 2}" for n in range(12)],
+            "label": "bright",
+            "bright": probability,
+            "dark": 1 - probability,
+        }
+    )
+    summary = {
+        **{"row": job.config.row, "split": job.config.data.split, "seed": job.config.seed, "flops": 81e9},
+        "test": {"accuracy": right / 12},
+        "best_epoch": {"epoch": 0, "train_video_loss": 0.5, "val_video_loss": 1.0 + job.config.seed},
+        "parameters": {"cnn": 31_300_000, "total": 38_900_000},
+        "seconds": {"training": seconds, "test": 0.0},
+    }
+    run.finish(predictions, summary)
+
+
+def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
+    monkeypatch.setattr(study, "TRAIN", "there is nothing to start")
+    changes = tiny(tiny_videos)
+    for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
+        pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
+    files = study.run(["cross_and_self"], [1], [0, 1], changes)
+    assert "6 runs, 6 of them finished" in capsys.readouterr().out
+    name = tiny_videos.name
+    assert [file.name for file in files] == [f"cross_and_self-{name}.{ending}" for ending in ("csv", "md", "tex")]
+    table = pd.read_csv(files[0], index_col="row")
+    assert table.index.tolist() == ["cross1_self1", "cross1", "self1"]
+    row = table.loc["cross1"]
+    assert (row.runs, row.videos, row.validation_loss) == (2, 24, 1.5)
+    assert (row.accuracy, row.difference) == (19 / 24, pytest.approx(6 / 24))
+    assert row.difference_low <= row.difference <= row.difference_high
+    assert row.published_hmdb51_val_accuracy == 0.7047
+    assert (row.cnn_parameters, row.attention_parameters) == (31_300_000, 7_600_000)
+
+
+def test_a_table_for_people_has_an_interval_beside_every_difference_and_names_the_data(place, tiny_videos):
+    changes = tiny(tiny_videos)
+    jobs = study.plan(["cross1_self1", "self1"], [1], [0], changes, place)
+    for job, right in zip(jobs, (6, 9), strict=True):
+        pretend(job, right)
+    _, markdown, latex = (file.read_text() for file in study.run(["cross1_self1", "self1"], [1], [0], changes))
+    line = next(line for line in markdown.splitlines() if line.startswith("| self1"))
+    assert "| 75.0 [" in line
+    assert "| +25.0 [" in line
+    assert "published (HMDB51): accuracy, %" in markdown
+    assert f"The data are {tiny_videos.name}, not HMDB51" in markdown
+    assert r"cross1\_self1" in latex
+    assert r"\multicolumn{5}{c}{published (HMDB51)}" in latex
+
+
+def test_a_row_judged_by_the_epoch_that_did_best_on_the_test_part_is_marked(place, tiny_videos):
+    jobs = study.plan(["published_choice"], [1], [0], tiny(tiny_videos), place)
+    pretend(jobs[0], 6)
+    assert (
+        tables.study_text(tables.study({"published_choice": [jobs[0].run]}, "baseline"), "x").iloc[0, 0].endswith("*")
+    )
+
+
+def test_the_time_left_is_taken_from_finished_runs_of_the_row(place, tiny_videos):
+    jobs = study.plan(["baseline"], [1], [0, 1, 2], tiny(tiny_videos, **{"train.epochs": 4}), place)
+    pretend(jobs[0], 6, seconds=100.0)
+    Run.start(jobs[1].config, place.results).write_epoch({"epoch": 0})
+    assert study.expect(jobs, jobs[1:], place) == [75.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "told"),
+    [
+        (["attention_dept"], [], "neither a table nor a row"),
+        (["baseline"], ["seed=3"], "a study takes seed from --seeds"),
+        (["baseline"], ["train.epoch=3"], "the nearest is train.epochs"),
+    ],
+)
+def test_a_wrong_name_or_key_is_told_before_anything_starts(place, names, changes, told):
+    with pytest.raises(UserError, match=told):
+        study.run(names, [1], [0], changes)
+
+
+def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
+    pretend(study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)[0], 6)
+    with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):
+        study.run(["baseline"], [1], [0], tiny(tiny_videos, **{"train.lr": 0.5}))
+    named = study.plan(["baseline"], [1], [0], tiny(tiny_videos, **{"train.lr": 0.5, "name": "fast"}), place)[0]
+    assert named.run.folder.parent.name == "baseline-fast"
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place, tiny_videos, capfd, monkeypatch):
+    monkeypatch.setattr(study, "_measure", lambda config, place: 1.0)
+    # A crop of 72 pixels cannot be cut into VideoMAE's patches of 16.
+    changes = tiny(tiny_videos, **{"data.resize": "[72,96]", "data.crop": 72})
+    with pytest.raises(UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2"):
+        study.run(["videomae_small", "baseline"], [1], [0], changes)
+    assert "[2/2] baseline split 1 seed 0; about 0:00:01 left" in capfd.readouterr().out
+    table = pd.read_csv(next(place.results.glob("tables/*.csv")), index_col="row")
+    assert table.runs.to_dict() == {"videomae_small": 0, "baseline": 1}
+
+
+def start(results, changes):
+    command = [sys.executable, "-m", "hmdb_lib", "study", "baseline", "--seeds", "0", "1", *changes]
+    return subprocess.Popen(command, env=os.environ | {"HMDB_RESULTS": str(results)}, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table(tiny_videos, tmp_path):
+    changes = tiny(tiny_videos, **{"train.epochs": 2})
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole, changes).wait() == 0
+    second = cut / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
+    child = start(cut, changes)
+    while not (second / "metrics.csv").exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    time.sleep(2)
+    assert not (second / "summary.json").exists(), "the run went on without its study"
+    assert start(cut, changes).wait() == 0
+    tables = [next((folder / "tables").glob("*.csv")).read_text() for folder in (whole, cut)]
+    assert tables[0] == tables[1]
