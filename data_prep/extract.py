@@ -27,7 +27,7 @@ from data_prep.disk import need, told_when_full
 from hmdb_lib.errors import UserError
 from hmdb_lib.frames import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
-from hmdb_lib.video import Timeline, VideoError, scan
+from hmdb_lib.video import VideoError, scan
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -277,13 +277,12 @@ def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
         offsets.append(offsets[-1] + len(data))
 
     timeline = scan(video, write, setting.size)
-    even = np.array_equal(timeline.times, Timeline.even(timeline.frames, timeline.fps).times)
     header = {
         **{"quality": setting.quality, "asked": setting.size, "height": shape[0], "width": shape[1]},
-        **{"frames": timeline.frames, "fps": timeline.fps, "even": even, "source": source, "crc32": check},
+        **{"frames": timeline.frames, "fps": timeline.fps, "even": timeline.is_even, "source": source, "crc32": check},
     }
     block = json.dumps(header).encode() + b"\n" + np.array(offsets, "<i8").tobytes()
-    if not even:
+    if not timeline.is_even:
         block += timeline.times.astype("<f8").tobytes()
     out.write(block + TRAILER.pack(len(block), zlib.crc32(block), MAGIC))
 

@@ -36,8 +36,8 @@ def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int |
     """Check `root/videos/<class>/*.avi` and `root/splits/*.txt`, print and return what is missing or broken, by name.
 
     deep: decode every file to its last frame as well. Writes `root/manifest.csv`, one row a video: path (below
-    videos/), class, group (source video), roles (in splits 1 to 3), frames, size (width x height), fps, bytes, sha256.
-    frames, size and fps come from a deep check; a shallow one keeps those of unchanged files.
+    videos/), class, group (source video), roles (in splits 1 to 3), frames, size (width x height), fps (where it is
+    constant), bytes, sha256. frames, size and fps come from a deep check; a shallow one keeps those of unchanged files.
     """
     root = Path(root)
     if not root.is_dir():
@@ -167,5 +167,7 @@ def _describe(deep: bool, file: Path) -> dict:
             video = scan(file)
         except VideoError as error:
             return {**row, "problem": str(error)}
-        row |= {"frames": video.frames, "size": f"{video.width}x{video.height}", "fps": video.fps}
+        row |= {"frames": video.frames, "size": f"{video.width}x{video.height}"}
+        if video.is_even:  # a rate that varies is left out: frames and rate alone would not tell its times
+            row["fps"] = video.fps
     return row

@@ -48,6 +48,11 @@ class Timeline:
         return cls(np.arange(frames) / fps, fps)
 
     @property
+    def is_even(self) -> bool:
+        """Whether the rate is constant, so that `frames` and `fps` tell all the times."""
+        return np.array_equal(self.times, np.arange(self.frames) / self.fps)
+
+    @property
     def frames(self) -> int:
         """How many frames decode."""
         return len(self.times)
