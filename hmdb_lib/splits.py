@@ -27,7 +27,7 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
     folder = video_folder(dataset, root)
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     videos["present"] = videos.path.isin(there)
-    train = videos[videos.role == "train"]
+    train = videos[videos.present & (videos.role == "train")]
     if not (videos.role == "validation").any():
         held_out = hold_out(train, validation_share, seed)
         videos.loc[held_out.index[held_out], "role"] = "validation"
@@ -46,10 +46,11 @@ def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
     """A stratified cut by source: True for the videos held out.
 
     Groups come in random order; one is taken whole when no class then exceeds `share` of its videos (rounded, at
-    least one). A random cut of single clips would leave a source on both sides for most of HMDB51's clips.
+    least one, never all). A random cut of single clips would leave a source on both sides for most of HMDB51's clips.
     """
     counts = pd.crosstab(videos.group, videos.label)
-    room = (counts.sum() * share).round().clip(lower=1).to_numpy(copy=True)
+    sizes = counts.sum().to_numpy()
+    room = np.minimum(np.maximum((sizes * share).round(), 1), sizes - 1)
     taken = []
     for group in np.random.default_rng(seed).permutation(len(counts)):
         clips = counts.iloc[group].to_numpy()

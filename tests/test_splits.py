@@ -3,9 +3,12 @@
 import pandas as pd
 import pytest
 
+from hmdb_lib.config import load
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import read_split, source_group
 from hmdb_lib.splits import hold_out, limit, read_videos
+from hmdb_lib.training import read_data
 
 
 @pytest.fixture
@@ -59,10 +62,26 @@ def test_the_real_clips_have_their_official_labels_and_roles(mini, real_data):
 
 
 def test_listed_videos_that_are_not_on_disk_are_marked(mini, real_data):
-    videos = read_videos("hmdb51", mini, 2, 0.5, seed=0)
+    videos = read_videos("hmdb51", mini, 3, 0.1, seed=0)
     assert len(videos) == 5100
     index = pd.read_csv(real_data / "hmdb51_mini" / "index.csv")
-    assert videos.present.sum() == (index.split2 > 0).sum()
+    assert videos.present.sum() == (index.split3 > 0).sum()
+
+
+def test_the_real_clips_come_out_of_the_loaders_with_their_labels(mini):
+    changes = [f"data.root={mini}", "data.workers=0", "data.split=3", "model.pretrained=none"]
+    data = read_data(load(overrides=changes, auto="hmdb51"), place())
+    seen = {}
+    loaders = {"train": data.train_dataloader(), "validation": data.val_dataloader(), "test": data.test_dataloader()}
+    for role, loader in loaders.items():
+        for batch in loader:
+            assert batch["clips"].shape[1:] == (16, 128, 171, 3)
+            assert not batch["unreadable"]
+            for number, label in zip(batch["videos"].tolist(), batch["labels"].tolist(), strict=True):
+                seen[data.tables[role].path[number]] = (role.replace("validation", "train"), data.classes[label])
+    official = read_split(mini / "splits", 3).set_index("path")
+    assert len(seen) == 7
+    assert seen == {path: (official.role[path], official.label[path]) for path in seen}
 
 
 def test_a_fold_of_the_index_tests_and_the_others_train(real_data):
@@ -82,6 +101,11 @@ def test_class_folders_without_an_index_are_cut_by_source(tmp_path):
     videos = read_videos("folder", tmp_path, 1, 0.1, seed=0)
     assert videos.groupby("group").role.nunique().max() == 1
     assert videos.role.value_counts().to_dict() == {"train": 28, "test": 8, "validation": 4}
+
+
+def test_a_class_is_never_held_out_whole():
+    videos = pd.DataFrame({"label": ["a", "b", "b"], "group": ["x", "y", "z"]})
+    assert hold_out(videos, 0.5, seed=0).groupby(videos.label).sum().to_dict() == {"a": 0, "b": 1}
 
 
 def test_a_limit_keeps_so_many_of_a_class_in_each_part():

@@ -171,6 +171,23 @@ def test_precision_can_be_asked_for_and_its_reason_is_told():
     assert (chosen.precision, chosen.reason) == ("fp32", "cpu, fp32: as asked for")
 
 
+@pytest.mark.slow
+def test_real_clips_train_and_are_judged_fold_by_fold(real_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
+    changes = [
+        "data=folder",
+        f"data.root={real_data / 'ut_interaction'}",
+        "data.split=3",
+        "quick=true",
+        "data.frames=8",
+    ]
+    run = training.run(config.load("baseline", changes))
+    assert run.folder.name == "ut_interaction-split3-seed0-quick"
+    assert run.summary["test"]["videos"] == 12
+    assert run.predictions.group.nunique() == 2
+    assert run.summary["unreadable"] == {}
+
+
 # Rows that build, train or judge in a way of their own; the others differ from one of them in a number.
 UNLIKE_ROWS = [
     *("cross1_self1", "baseline", "blocks6_cross1_self6", "blocks4_cross2_self12", "cross1", "self1"),
