@@ -124,7 +124,7 @@ def _trainer(config: Config, device: environment.Device, record: Run, epochs: in
     best = ModelCheckpoint(
         record.checkpoints,
         "best",
-        monitor=None if config.train.final_fit else "val_video_accuracy",  # None: the last epoch
+        monitor=None if config.train.final_fit else "val_choice",  # None: the last epoch
         mode="max",
         save_weights_only=True,
         save_on_train_epoch_end=True,
