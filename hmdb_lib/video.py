@@ -17,8 +17,11 @@ from av.video.reformatter import VideoReformatter
 
 from hmdb_lib.errors import UserError
 
+_PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+_ONE_THREAD = {"threads": 1} if _PYAV >= 17 else {}
+# Some of HMDB51's metadata is not UTF-8. From PyAV 19 on that is no error, and there is no such option.
+_ANY_METADATA = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
 
 # libav counts quantisers in units of 118 (FF_QP2LAMBDA).
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
@@ -180,8 +183,8 @@ def _open(path: Path | str) -> Iterator[tuple[av.container.InputContainer, av.Vi
     if file.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty")
     try:
-        # `file:` keeps libav from reading a protocol into a name; some of HMDB51's metadata is not UTF-8.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
+        # `file:` keeps libav from reading a protocol into a name.
+        container = av.open(f"file:{path}", **_ANY_METADATA)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: is not a video file, or a damaged one ({error.strerror})") from error
     with container:
