@@ -114,7 +114,6 @@ def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
 
 
 @mpl.rc_context(STYLE)
-@mpl.rc_context(STYLE)
 def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
     """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
     frames, height, width = next(iter(clips.values())).shape[:3]

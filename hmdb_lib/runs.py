@@ -128,6 +128,16 @@ def read_runs(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def find_runs(results: Path, data: str | None = None) -> dict[str, Run]:
+    """The runs below a results folder that have at least one epoch behind them, finished or not.
+
+    Named `<row>/<data>-split<k>-seed<s>`; `data` leaves those of one data set alone.
+    """
+    files = sorted((Path(results) / "runs").glob("*/*/metrics.csv"))
+    folders = [file.parent for file in files if data in (None, file.parent.name.rpartition("-split")[0])]
+    return {f"{folder.parent.name}/{folder.name}": Run(folder) for folder in folders}
+
+
 def write_whole(file: Path, text: str) -> None:
     """Write beside and rename, so that a reader or a crash never meets half a file."""
     beside = file.with_name(file.name + ".part")

@@ -42,11 +42,19 @@ class Job:
         return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
-def run(names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str] = ()) -> list[Path]:
+def run(
+    names: Sequence[str],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    changes: Sequence[str] = (),
+    *,
+    to_log: bool = False,
+) -> list[Path]:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
-    `changes` are key=value for every run; with name=x the runs are called <row>-x. Returns the table's files. Raises
-    UserError: before anything starts where a name or a key is wrong, and at the end, naming them, where runs failed.
+    `changes` are key=value for every run; with name=x the runs are called <row>-x. With `to_log` what a run prints
+    goes to log.txt in its folder, as a notebook wants it. Returns the table's files. Raises UserError: before anything
+    starts where a name or a key is wrong, and at the end, naming them, where runs failed.
     """
     place = environment.place()
     jobs = plan(names, splits, seeds, changes, place)
@@ -60,9 +68,11 @@ def run(names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], chang
             left = sum(expected[number:]) * (spent / forecast if forecast else 1)
             print(f"[{number + 1}/{len(missing)}] {job}; about {_clock(left)} left", flush=True)
             start = time.monotonic()
-            code = _train(job)
+            code = _train(job, to_log)
             if code or not job.run.finished:
                 failed.append(f"{job}: " + (f"exit code {code}" if code >= 0 else f"ended by signal {-code}"))
+                if to_log:
+                    failed[-1] += f"; see {job.run.folder / 'log.txt'}"
             elif not math.isnan(expected[number]):
                 spent, forecast = spent + time.monotonic() - start, forecast + expected[number]
     finally:
@@ -102,13 +112,16 @@ def plan(
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
     """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
 
-    A row that has a finished run among `jobs` takes as long again; any other one is measured.
+    A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
+    start, so the first row's time is taken for all.
     """
     seconds: dict[str, float] = {}
     for job in jobs:
         if job.run.finished:
             seconds[job.config.row] = sum(job.run.summary["seconds"].values())
     for job in missing:
+        if job.config.quick and seconds:
+            seconds.setdefault(job.config.row, next(iter(seconds.values())))
         if job.config.row not in seconds:
             # What the data are is told once, not for every row.
             with contextlib.redirect_stdout(io.StringIO() if seconds else sys.stdout):
@@ -165,10 +178,17 @@ def _pairs(changes: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (change.partition("=") for change in changes)}
 
 
-def _train(job: Job) -> int:
+def _train(job: Job, to_log: bool) -> int:
     """The exit code of the run. It ends with the study, whatever ends that: an open standard input says it is there."""
     command = [sys.executable, str(TRAIN), *job.arguments, "--end-with-stdin"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+    with contextlib.ExitStack() as stack:
+        log = None
+        if to_log:
+            job.run.folder.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context((job.run.folder / "log.txt").open("a"))
+        child = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log and subprocess.STDOUT)
+        )
         try:
             return child.wait()
         except KeyboardInterrupt:

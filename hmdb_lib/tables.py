@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from hmdb_lib.runs import Run, write_whole
 from hmdb_lib.uncertainty import accuracy_interval, compare, pool
@@ -117,6 +118,17 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         (theirs, "attention, M"): text("published_hmdb51_attention_million", "{:.1f}"),
     }
     return pd.DataFrame(shown).reset_index(drop=True).astype(object).fillna("-")
+
+
+def study_styled(csv: Path, data: str) -> Styler:
+    """A study's CSV as a notebook shows it: what `study_text` makes of it, the best accuracy of ours set off."""
+    table = pd.read_csv(csv, index_col="row")
+    best = table.accuracy.reset_index(drop=True).idxmax() if table.accuracy.notna().any() else None
+
+    def bold(line: pd.Series) -> list[str]:
+        return ["font-weight: bold" if line.name == best else ""] * len(line)
+
+    return study_text(table, data).style.apply(bold, axis=1).hide(axis="index")
 
 
 def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> list[Path]:

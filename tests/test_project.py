@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "tables": {"runs", "uncertainty"},
     "study": {"config", "cost", "data", "environment", "errors", "models", "runs", "tables", "training"},
     "command": {"config", "cost", "environment", "errors", "models", "study", "tables", "training"},
+    "notebook": {"environment", "errors"},
     "__main__": {"command"},
     "__init__": set(),
 }

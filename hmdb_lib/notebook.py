@@ -1,0 +1,100 @@
+"""The first cell of every notebook: packages that are missing, where we are, and errors told in one line.
+
+Imported before anything is installed, so the top of this file needs the standard library alone.
+"""
+
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hmdb_lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+KEEP = ("torch", "torchvision")  # Colab's and Kaggle's fit their GPUs: never replaced
+DRIVE = Path("/content/drive")
+
+
+def set_up() -> None:
+    """Install what is missing, mount Drive on Colab, and say which device, data and results folder there are."""
+    _tell_errors_in_a_line()
+    missing = missing_packages(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    if missing:
+        print(f"installing {', '.join(missing)}")
+        install(missing)
+    _mount_drive()
+    from hmdb_lib import environment  # noqa: PLC0415 - torch may just have been installed
+
+    place, device = environment.place(), environment.device()
+    print(f"{place.name}; {device.reason}\ndata: {place.data}\nresults: {place.results}")
+    if device.kind == "cpu" and place.name != "local":
+        click = {"colab": "Runtime > Change runtime type > T4 GPU", "kaggle": "Settings > Accelerator > GPU T4 x2"}
+        print(f"no GPU: {click[place.name]}, then run this cell again; quick = True needs none")
+
+
+def missing_packages(requirements: list[str]) -> list[str]:
+    """Those of a project's requirements that this Python lacks, or has at a version outside their range.
+
+    A torch or torchvision that is there counts as good whatever its version.
+    """
+    from packaging.requirements import Requirement  # noqa: PLC0415 - Jupyter brings it
+
+    missing = []
+    for requirement in map(Requirement, requirements):
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        version = installed(requirement.name)
+        good = version and (requirement.name in KEEP or requirement.specifier.contains(version, prereleases=True))
+        if not good:
+            missing.append(f"{requirement.name}{requirement.specifier}")
+    return missing
+
+
+def installed(name: str) -> str | None:
+    """The version of a package that is there, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def install(requirements: list[str]) -> None:
+    """`pip install`, with the torch and torchvision that are there held fast. Raises UserError with what to click."""
+    kept = [f"{name}=={version}" for name in KEEP if (version := installed(name))]
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(kept))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, "-c", str(constraints), *requirements], capture_output=True, text=True)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), "pip failed").strip()
+        raise UserError(
+            f"cannot install {', '.join(requirements)} ({reason}); is there internet? On Kaggle: Settings > Internet on"
+        )
+
+
+def _mount_drive() -> None:
+    try:
+        from google.colab import drive  # noqa: PLC0415 - there on Colab alone
+    except ImportError:
+        return
+    try:
+        drive.mount(str(DRIVE))
+    except Exception as error:  # Colab raises what it likes when the user closes the question
+        print(f"Drive is not mounted ({error}): results stay on this machine and end with it; run this cell again")
+
+
+def _tell_errors_in_a_line() -> None:
+    try:
+        shell = get_ipython()
+    except NameError:
+        return
+
+    def tell(shell: Any, kind: type, error: BaseException, traceback: Any, tb_offset: int | None = None) -> list[str]:
+        print(f"error: {error}", file=sys.stderr)
+        return [str(error)]
+
+    shell.set_custom_exc((UserError,), tell)

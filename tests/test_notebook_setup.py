@@ -1,0 +1,62 @@
+"""The notebooks' first cell, in an empty folder as on Colab and Kaggle, and in a notebook of this repository."""
+
+import sys
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from hmdb_lib import notebook
+from hmdb_lib.config import ROOT
+from hmdb_lib.errors import UserError
+
+NOTEBOOK = ROOT / "notebooks" / "11_parameter_table.ipynb"
+
+
+def run_cells(folder, *sources):
+    """The text that each cell printed, in a kernel of its own that starts in `folder`."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    done = NotebookClient(nbformat.v4.new_notebook(cells=cells), allow_errors=True).execute(cwd=str(folder))
+    return [[output.get("text", output.get("traceback")) for output in cell.outputs] for cell in done.cells]
+
+
+@pytest.fixture
+def set_up():
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    return next(cell.source for cell in cells if "set-up" in cell.metadata.get("tags", []))
+
+
+def test_a_torch_that_is_there_counts_as_good_whatever_its_version(monkeypatch):
+    monkeypatch.setattr(notebook, "installed", {"torch": "1.0", "numpy": "1.0", "pandas": "9.0"}.get)
+    wanted = ["torch>=2.8", "numpy>=2", "pandas>=2", "tqdm>=4", "pywin32>=1; sys_platform == 'win32'"]
+    assert notebook.missing_packages(wanted) == ["numpy>=2", "tqdm>=4"]
+
+
+def test_an_install_that_fails_is_one_line_that_says_what_to_click(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(UserError, match=r"^cannot install nowhere>=1 .*Internet on$"):
+        notebook.install(["nowhere>=1"])
+
+
+@pytest.mark.slow
+def test_a_users_error_is_one_line_in_a_notebook(set_up):
+    _, outputs = run_cells(ROOT, set_up, "from hmdb_lib import config; config.load(overrides=['train.epoch=3'])")
+    assert "".join(map(str, outputs)).count("\n") <= 1
+    assert "the nearest is train.epochs" in str(outputs)
+
+
+@pytest.mark.slow
+def test_on_colab_the_project_is_cloned_and_results_go_to_this_machine_without_drive(set_up, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    monkeypatch.setenv("HMDB_REPO", f"file://{ROOT}")
+    (outputs,) = run_cells(tmp_path, set_up)
+    assert (tmp_path / "hmdb-lib" / "config.yaml").exists()
+    assert outputs[0].startswith("colab; ")
+    assert f"results: {tmp_path / 'hmdb-lib' / 'results'}" in outputs[0]
+
+
+@pytest.mark.slow
+def test_without_a_network_the_cell_says_so_in_a_line(set_up, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_REPO", str(tmp_path / "nowhere"))
+    (outputs,) = run_cells(tmp_path, set_up)
+    assert "is there internet?" in str(outputs)

@@ -1,0 +1,109 @@
+"""The notebooks: thin, alike where they must be, and run from top to bottom."""
+
+import ast
+import re
+
+import nbformat
+import papermill
+import pytest
+
+from hmdb_lib.config import ROOT
+
+FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SCREEN = 60  # lines
+every_notebook = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def cells(file, kind):
+    return [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == kind]
+
+
+def code_lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def tagged(file, tag):
+    return [cell.source for cell in cells(file, "code") if tag in cell.metadata.get("tags", [])]
+
+
+def written(file):
+    """Patterns below the results folder that the notebook says it writes."""
+    line = next(line for line in cells(file, "markdown")[0].source.splitlines() if line.startswith("- **Writes**"))
+    return re.findall(r"`(.*?)`", line)
+
+
+@every_notebook
+def test_a_notebook_is_thin(file):
+    sizes = [len(code_lines(cell)) for cell in cells(file, "code")]
+    assert max(sizes) <= 20
+    assert sum(sizes) <= 80
+
+
+@every_notebook
+def test_a_notebook_defines_no_class_and_trains_in_no_loop(file):
+    tree = ast.parse("\n".join(cell.source for cell in cells(file, "code")))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert "backward(" not in ast.unparse(tree)
+
+
+@every_notebook
+def test_a_notebook_opens_with_title_badges_and_four_lines_and_ends_with_what_we_saw(file):
+    first, *_, last = cells(file, "markdown")
+    assert first.source.startswith("# ")
+    assert re.findall(r"^- \*\*(\w+)\*\*: \S", first.source, re.MULTILINE) == ["Question", "Needs", "Writes", "Time"]
+    assert last.source.startswith("## What we saw")
+
+
+@every_notebook
+def test_the_badges_open_this_very_file(file):
+    addresses = re.findall(r"\]\((https://[^)]*ipynb)\)", cells(file, "markdown")[0].source)
+    assert len(addresses) == 2
+    assert all(address.endswith(f"/blob/main/notebooks/{file.name}") for address in addresses)
+
+
+@every_notebook
+def test_the_parameters_cell_is_one_and_holds_quick(file):
+    (parameters,) = tagged(file, "parameters")
+    assert parameters.startswith("quick = False")
+
+
+def test_the_set_up_cell_is_the_same_everywhere():
+    assert len({tuple(tagged(file, "set-up")) for file in FILES}) == 1
+
+
+@every_notebook
+def test_a_committed_notebook_has_no_outputs_and_no_traces(file):
+    notebook = nbformat.read(file, as_version=4)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert not any(cell.outputs or cell.execution_count for cell in cells(file, "code"))
+
+
+def test_the_readme_lists_the_notebooks_that_there_are():
+    listed = re.findall(r"^\| \[(\w+)\]\(notebooks/\1\.ipynb\)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert listed == [file.stem for file in FILES]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One data and one results folder for all: what a notebook wrote, the next one finds."""
+    return tmp_path_factory.mktemp("place")
+
+
+def text_of(output):
+    return output.get("text") or output.get("data", {}).get("text/plain", "")
+
+
+@pytest.mark.slow
+@every_notebook
+def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_DATA", str(place / "data"))
+    monkeypatch.setenv("HMDB_RESULTS", str(place / "results"))
+    assert "quick" in papermill.inspect_notebook(file), "papermill would pass over a parameter that is not there"
+    done = papermill.execute_notebook(
+        file, tmp_path / file.name, {"quick": True}, cwd=file.parent, progress_bar=False, kernel_name="python3"
+    )
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert not [text for output in outputs if "Warning" in (text := text_of(output))]
+    assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
+    assert [pattern for pattern in written(file) if not list((place / "results").glob(pattern))] == []
