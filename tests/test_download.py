@@ -1,12 +1,11 @@
 import hashlib
-import json
 import subprocess
 import time
 from dataclasses import replace
 
 import pytest
 from rar import write_hmdb51
-from tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mount_small_disk, write_folders
+from tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mirror, mount_small_disk, write_folders
 from web import FAST, Page, serve
 
 from data_prep.disk import DiskError
@@ -80,15 +79,7 @@ def test_what_is_there_already_needs_no_network(root, sources, web, capsys):
 
 
 def fill_mirror(web, folder="Videos"):
-    files = {f"{folder}/{name}": content for name, content in VIDEOS.items()}
-    for split in (1, 2, 3):
-        rows = []
-        for label in ("golf", "wave"):
-            for line in SPLITS[f"{label}_test_split{split}.txt"].splitlines():
-                name, role = line.strip().rsplit(" ", 1)
-                rows.append({"video_path": f"{folder}/{label}/{name}", "label": label, "subset": int(role)})
-        files[f"metadata_split{split}.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    web.add_hub("peer/mirror", files)
+    web.add_hub("peer/mirror", mirror(folder))
 
 
 def test_a_read_only_root_serves_while_it_is_whole_and_is_told_when_not(sources, web, tmp_path):

@@ -6,6 +6,8 @@ import re
 import nbformat
 import papermill
 import pytest
+from tiny_hmdb51 import VIDEOS, files_in, mirror
+from web import serve
 
 from hmdb_lib.config import ROOT
 
@@ -27,9 +29,9 @@ def tagged(file, tag):
 
 
 def written(file):
-    """Patterns below the results folder that the notebook says it writes."""
+    """Patterns below the folder that holds data/ and results/, which the notebook says it writes."""
     line = next(line for line in cells(file, "markdown")[0].source.splitlines() if line.startswith("- **Writes**"))
-    return re.findall(r"`(.*?)`", line)
+    return re.findall(r"`((?:data|results)/.*?)`", line)
 
 
 @every_notebook
@@ -106,4 +108,23 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place,
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [text for output in outputs if "Warning" in (text := text_of(output))]
     assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
-    assert [pattern for pattern in written(file) if not list((place / "results").glob(pattern))] == []
+    assert [pattern for pattern in written(file) if not list(place.glob(pattern))] == []
+
+
+@pytest.mark.slow
+def test_the_download_notebook_fetches_a_data_set_from_a_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_DATA", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with serve() as web:
+        web.add_hub("CVML-TueAI/HMDB51", mirror())
+        monkeypatch.setenv("HF_ENDPOINT", web.url)
+        parameters = {"size": {"classes": 2, "videos": 8, "train": 2, "test": 1}}
+        file = ROOT / "notebooks" / "01_get_data.ipynb"
+        done = papermill.execute_notebook(file, tmp_path / file.name, parameters, cwd=file.parent, progress_bar=False)
+    printed = "".join(text_of(output) for cell in done.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert "videos: hub, CVML-TueAI/HMDB51" in printed
+    assert "\nwhole" in printed
+    assert {f"videos/{name}": content for name, content in VIDEOS.items()}.items() <= files_in(
+        tmp_path / "hmdb51"
+    ).items()

@@ -1,5 +1,6 @@
 """A data set as HMDB51 is laid out, of two classes and eight clips, with the names that break globs, shells and URLs."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,19 @@ def write_folders(root: Path, videos: dict[str, bytes] = VIDEOS) -> Path:
     for name, text in SPLITS.items():
         (root / "splits" / name).write_text(text)
     return root
+
+
+def mirror(folder: str = "Videos") -> dict[str, bytes]:
+    """The files of the mirror on the hub: single videos below `folder`, and each split's list as lines of JSON."""
+    files = {f"{folder}/{name}": content for name, content in VIDEOS.items()}
+    for split in (1, 2, 3):
+        rows = []
+        for label in NAMES:
+            for line in SPLITS[f"{label}_test_split{split}.txt"].splitlines():
+                name, role = line.strip().rsplit(" ", 1)
+                rows.append({"video_path": f"{folder}/{label}/{name}", "label": label, "subset": int(role)})
+        files[f"metadata_split{split}.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return files
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
