@@ -1,0 +1,130 @@
+"""The notebooks in a real JupyterLab in a real browser: they run, and moving a slider changes what is shown.
+
+HMDB_BROWSER names a Chromium; without it these tests skip. `.ci/run` installs one.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from hmdb_lib.config import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+# Chromium's own calls home, which would fail as page errors where there is no network.
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SETTINGS = {
+    "notebook-extension/tracker": '{"windowingMode": "none"}',  # every cell in the page, seen or not
+    "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = os.environ.get("HMDB_BROWSER")
+    if not program:
+        pytest.skip("HMDB_BROWSER names no Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab over a copy of the notebooks, each with quick = True."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "notebooks").mkdir()
+    (folder / "hmdb_lib").symlink_to(ROOT / "hmdb_lib")
+    for file in (ROOT / "notebooks").glob("*.ipynb"):
+        (folder / "notebooks" / file.name).write_text(file.read_text().replace("quick = False", "quick = True"))
+    for name, text in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {"HMDB_DATA": folder / "data", "HMDB_RESULTS": folder / "results", "PYTHONPATH": ROOT}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": folder / "settings", "JUPYTER_CONFIG_DIR": folder / "config"}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    options = [f"--ServerApp.root_dir={folder}", "--IdentityProvider.token="]
+    with (folder / "log.txt").open("w") as log:
+        environment = os.environ | {name: str(value) for name, value in own.items()}
+        server = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api", server, folder / "log.txt")
+            yield f"http://127.0.0.1:{port}/lab/tree/notebooks"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address):
+                return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.2)
+    raise TimeoutError(log.read_text())
+
+
+class Opened:
+    """A notebook in the browser, run from top to bottom."""
+
+    def __init__(self, page, address):
+        self.page, self.errors = page, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type == "error" and self.errors.append(f"{message.text} {message.location}"),
+        )
+        # The badges come from the web.
+        page.route(
+            re.compile("^https://"),
+            lambda route: route.fulfill(body="<svg xmlns='http://www.w3.org/2000/svg'/>", content_type="image/svg+xml"),
+        )
+        page.goto(address)
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        page.locator(".jp-Notebook").click(position={"x": 5, "y": 5})
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_function(
+            """() => {
+                const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.innerText)
+                return prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text))
+            }""",
+            timeout=240_000,
+        )
+
+    def cell(self, text):
+        """The cell whose code holds `text`."""
+        return self.page.locator(".jp-CodeCell").filter(has_text=text)
+
+    def failures(self):
+        return self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+
+
+@pytest.fixture
+def opened(browser, lab):
+    page = browser.new_page(viewport={"width": 1400, "height": 1200}, service_workers="block")
+    yield lambda name: Opened(page, f"{lab}/{name}.ipynb")
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["11_parameter_table"])
+def test_a_notebook_runs_without_an_error_on_the_page(opened, name):
+    notebook = opened(name)
+    assert notebook.errors == []
+    assert notebook.failures() == []
