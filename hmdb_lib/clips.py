@@ -45,6 +45,12 @@ class ClipRule:
             starts = np.linspace(0, room, count) if count > 1 else np.array([room / 2])
         return np.stack([self._at(timeline, start) for start in starts])
 
+    def judging(self, timeline: Timeline, clips: int | str) -> np.ndarray:
+        """Frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
+        if clips == "consecutive":
+            return self.consecutive(timeline)
+        return self.spread(timeline, None if clips == "all" else clips)
+
     def _step(self, timeline: Timeline) -> float:
         """Seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
         if self.frame_step is not None:

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import json
 import os
 import sys
 import textwrap
@@ -39,7 +40,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost | study ...`; returns the exit code."""
+    """`python -m hmdb_lib cost | study | predict | export ...`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
     commands = parser.add_subparsers(dest="command", required=True)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
@@ -56,12 +57,33 @@ def main(argv: Sequence[str]) -> int:
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
     study.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
     study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
+    study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
+    study.add_argument(
+        "--gpus", type=float, help="GPUs that a run on Ray takes, 0.5 too; default: 1 where there is one"
+    )
+    predict = commands.add_parser("predict", help="what a trained model says of videos, whole and along their time")
+    predict.add_argument("videos", nargs="+", metavar="FILE | FOLDER")
+    predict.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
+    predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to name; default: 5")
+    predict.add_argument("--window", type=float, default=10, metavar="SECONDS", help="judge longer videos in windows")
+    predict.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one object: videos and skipped")
+    form.add_argument("--csv", action="store_true", help="one row a video, or window of it, and class")
+    export = commands.add_parser("export", help="a trained model as one file to hand on")
+    export.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
+    export.add_argument("--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx or .pt2")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     changes = [word for word in argv if "=" in word] if argv[:1] == ["study"] else []
     arguments = parser.parse_args([word for word in argv if word not in changes])
     if arguments.command == "study":
         changes += ["quick=true"] if arguments.quick else []
-        return guarded(lambda: _study(arguments.names, arguments.splits, arguments.seeds, changes))
+        return guarded(lambda: _study(arguments, changes))
+    if arguments.command == "predict":
+        return guarded(lambda: _predict(arguments))
+    if arguments.command == "export":
+        return guarded(lambda: _export(arguments.checkpoint, arguments.to))
     return guarded(lambda: _cost(arguments.rows, arguments.json, arguments.measure))
 
 
@@ -87,10 +109,30 @@ def _train(changes: Sequence[str], file: Path) -> None:
     training.run(config.load(row, overrides, file, environment.place().best_dataset))
 
 
-def _study(names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str]) -> None:
+def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
     from hmdb_lib import study  # noqa: PLC0415 - the help must not wait for torch to load
 
-    study.run(names, splits, seeds, changes)
+    study.run(asked.names, asked.splits, asked.seeds, changes, on=asked.on, address=asked.address, gpus=asked.gpus)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from hmdb_lib.predict import Classifier  # noqa: PLC0415 - the help must not wait for torch to load
+
+    classifier = Classifier.load(arguments.checkpoint, arguments.device)
+    predictions = classifier.predict(arguments.videos, window=arguments.window)
+    if arguments.json:
+        print(json.dumps(predictions.tree(arguments.top), indent=2))
+    elif arguments.csv:
+        print(predictions.table(arguments.top).to_csv(index=False), end="")
+    else:
+        print(predictions.text(arguments.top))
+
+
+def _export(checkpoint: str, file: Path) -> None:
+    from hmdb_lib import export  # noqa: PLC0415 - the help must not wait for torch to load
+
+    export.write(checkpoint, file)
+    print(f"written: {file}")
 
 
 def _end_with_stdin() -> None:

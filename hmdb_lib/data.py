@@ -91,12 +91,7 @@ class EvaluationClips(TrainClips):
 
     def __getitem__(self, number: int) -> tuple[int, int, np.ndarray] | Unreadable:
         """Video number, class number, clips uint8 (clips, T, H, W, C)."""
-        return self._item(number, self._cut)
-
-    def _cut(self, timeline: Timeline) -> np.ndarray:
-        if self.clips == "consecutive":
-            return self.rule.consecutive(timeline)
-        return self.rule.spread(timeline, None if self.clips == "all" else self.clips)
+        return self._item(number, lambda timeline: self.rule.judging(timeline, self.clips))
 
 
 class EpochSampler(Sampler[tuple[int, float]]):

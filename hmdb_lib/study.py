@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -24,9 +23,9 @@ from hmdb_lib import config, cost, environment, models, tables, training
 from hmdb_lib.config import Config
 from hmdb_lib.data import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
+from hmdb_lib.launch import Command, on_ray, one_by_one
 from hmdb_lib.runs import MACHINE_KEYS, Run
 
-TRAIN = config.ROOT / "train.py"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -49,32 +48,52 @@ def run(
     changes: Sequence[str] = (),
     *,
     to_log: bool = False,
+    on: str = "here",
+    address: str | None = None,
+    gpus: float | None = None,
 ) -> list[Path]:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
     `changes` are key=value for every run; with name=x the runs are called <row>-x. With `to_log` what a run prints
-    goes to log.txt in its folder, as a notebook wants it. Returns the table's files. Raises UserError: before anything
-    starts where a name or a key is wrong, and at the end, naming them, where runs failed.
+    goes to log.txt in its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at
+    once as there is room for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
+    naming them, where runs failed.
     """
     place = environment.place()
     jobs = plan(names, splits, seeds, changes, place)
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     expected = expect(jobs, missing, place)
-    failed = []
+    logged = to_log or on == "ray"
+    commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
+    if on == "ray":
+        gpus = float(environment.device().kind == "cuda") if gpus is None else gpus
+        ends = on_ray(commands, place, address, gpus)
+    else:
+        ends = one_by_one(commands)
+    failed, left, spent, forecast = [], dict(enumerate(expected)), 0.0, 0.0
+    began = time.monotonic()
     try:
-        spent = forecast = 0.0
-        for number, job in enumerate(missing):
-            left = sum(expected[number:]) * (spent / forecast if forecast else 1)
-            print(f"[{number + 1}/{len(missing)}] {job}; about {_clock(left)} left", flush=True)
-            start = time.monotonic()
-            code = _train(job, to_log)
-            if code or not job.run.finished:
-                failed.append(f"{job}: " + (f"exit code {code}" if code >= 0 else f"ended by signal {-code}"))
-                if to_log:
-                    failed[-1] += f"; see {job.run.folder / 'log.txt'}"
-            elif not math.isnan(expected[number]):
-                spent, forecast = spent + time.monotonic() - start, forecast + expected[number]
+        for number, code in ends:
+            job = missing[number]
+            if code is None:
+                began = time.monotonic()
+            else:
+                del left[number]
+                if code or not job.run.finished:
+                    reason = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+                    failed.append(f"{job}: {reason}" + (f"; see {commands[number].log}" if logged else ""))
+                elif not math.isnan(expected[number]):
+                    # Runs on Ray overlap: what counts is the time since they all began.
+                    spent = time.monotonic() - began + (spent if on == "here" else 0)
+                    forecast += expected[number]
+            if code is None or on == "ray":
+                count = len(missing) - len(left) + (code is None)
+                told = _clock(sum(left.values()) * (spent / forecast if forecast else 1))
+                print(
+                    f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left", flush=True
+                )
     finally:
         files = write(names, jobs, changes, place.results)
     if failed:
@@ -176,26 +195,6 @@ def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], 
 
 def _pairs(changes: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (change.partition("=") for change in changes)}
-
-
-def _train(job: Job, to_log: bool) -> int:
-    """The exit code of the run. It ends with the study, whatever ends that: an open standard input says it is there."""
-    command = [sys.executable, str(TRAIN), *job.arguments, "--end-with-stdin"]
-    with contextlib.ExitStack() as stack:
-        log = None
-        if to_log:
-            job.run.folder.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context((job.run.folder / "log.txt").open("a"))
-        child = stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log and subprocess.STDOUT)
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            # The terminal told the run as well, which may be writing a checkpoint.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=10)
-            raise
 
 
 def _measure(experiment: Config, place: environment.Place) -> float:

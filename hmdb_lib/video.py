@@ -108,16 +108,25 @@ def read_frames(
     and for an index that the file does not have.
     """
     wanted, places = np.unique(indices, return_inverse=True)
+    pictures = list(stream_frames(path, wanted, size))
+    return np.stack([pictures[place] for place in places])
+
+
+def stream_frames(
+    path: Path | str, wanted: np.ndarray, size: tuple[int, int] | int | None = None
+) -> Iterator[np.ndarray]:
+    """`read_frames` one by one, for videos too long to hold: uint8 H W C, at rising indices without repetition."""
     if wanted[0] < 0:
         raise VideoError(f"{path}: frame {wanted[0]} was asked for, but frames count from 0")
-    scaler, pictures, first = VideoReformatter(), [], None
+    scaler, given, first = VideoReformatter(), 0, None
     with _open(path) as (container, stream):
         for number, frame in enumerate(_decode(path, container, stream)):
             first = first or _Picture.of(frame)
-            if number == wanted[len(pictures)]:
-                pictures.append(first.rgb(frame, scaler, size))
-                if len(pictures) == len(wanted):
-                    return np.stack([pictures[place] for place in places])
+            if number == wanted[given]:
+                yield first.rgb(frame, scaler, size)
+                given += 1
+                if given == len(wanted):
+                    return
     raise VideoError(f"{path}: frame {wanted[-1]} was asked for, but it has only frames 0 to {number}")
 
 

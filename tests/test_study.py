@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
-from hmdb_lib import environment, study, tables
+from hmdb_lib import environment, launch, study, tables
 from hmdb_lib.errors import UserError
 from hmdb_lib.runs import Run
 
@@ -57,7 +59,7 @@ def pretend(job, right, seconds=60.0):
 
 
 def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
-    monkeypatch.setattr(study, "TRAIN", "there is nothing to start")
+    monkeypatch.setattr(launch, "TRAIN", "there is nothing to start")
     changes = tiny(tiny_videos)
     for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
         pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
@@ -160,3 +162,32 @@ def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table
     assert start(cut, changes).wait() == 0
     tables = [next((folder / "tables").glob("*.csv")).read_text() for folder in (whole, cut)]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(tiny_videos, tmp_path, monkeypatch):
+    changes = tiny(tiny_videos, **{"train.epochs": 3})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray gives a run of one core
+    monkeypatch.setattr(study, "_measure", lambda config, place: 1.0)
+    tables = {}
+    for on in ("here", "ray"):
+        monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / on))
+        victim = tmp_path / "ray" / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
+        killer = threading.Thread(target=kill_when_it_has_an_epoch, args=(victim,))
+        if on == "ray":
+            killer.start()
+        files = study.run(["baseline"], [1], [0, 1], changes, to_log=True, on=on)
+        tables[on] = files[0].read_text()
+    killer.join()
+    assert "resuming after epoch" in (victim / "log.txt").read_text()
+    assert tables["here"] == tables["ray"]
+
+
+def kill_when_it_has_an_epoch(folder):
+    """SIGKILL for the process of the run in `folder`."""
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        time.sleep(0.02)
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "seed=1" in words and any(word.endswith("train.py") for word in words):
+            process.kill()

@@ -69,7 +69,9 @@ class VideoMAE(nn.Module):
 
         table = self.videomae.embeddings.position_embeddings.to(self.classifier.weight.device)  # 1 M D
         grid = (frames // TUBELET[0], size // TUBELET[1], size // TUBELET[2])
-        self.register_buffer("positions", table.transpose(1, 2).unflatten(2, grid), persistent=False)  # 1 D T' H' W'
+        self.register_buffer(
+            "positions", table.transpose(1, 2).contiguous().unflatten(2, grid), persistent=False
+        )  # 1 D T' H' W'
         for i, layer in enumerate(self.videomae.encoder.layer):
             rate = drop_path * i / (layers - 1)
             # transformers has no drop path here, but its dropout stands exactly on the two residual branches.

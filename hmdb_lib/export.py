@@ -1,0 +1,91 @@
+"""A trained model for programs without this kit: by torch.export (.pt2), to ONNX, or as weights that describe themselves.
+
+What .pt2 and .onnx compute takes cropped clips as they come out of a decoder, uint8 B T H W C in RGB with any B, and
+gives logits (B, classes): normalising is part of it, and the description of `portable` lies in the file.
+"""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hmdb_lib import portable
+from hmdb_lib.errors import UserError
+from hmdb_lib.transforms import normalise
+
+DESCRIPTION = "hmdb_lib"  # under this name the description lies in the file
+DIFFERENCE = 1e-3  # of a logit, at most, between the exported model and this one
+
+
+class Whole(nn.Module):
+    """The model with its normalisation before it."""
+
+    def __init__(self, trained: portable.Trained) -> None:
+        super().__init__()
+        self.model, self.mean, self.std = trained.build(), trained.mean, trained.std
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Cropped clips uint8 B T H W C to logits (B, classes)."""
+        return self.model(normalise(clips, self.mean, self.std))
+
+
+def write(source: Path | str, file: Path | str) -> None:
+    """Write a run's model (see `portable.read`) in the format that the file's ending names.
+
+    An exported model is loaded again and compared with the one it came from, on another number of clips than it was
+    made with. Raises UserError for another ending, for a missing library, and where the two differ.
+    """
+    file = Path(file).expanduser()
+    savers = {".pt2": _save_pt2, ".onnx": _save_onnx}
+    if file.suffix == portable.ENDING:
+        portable.write(source, file)
+        return
+    if file.suffix not in savers:
+        raise UserError(f"{file}: its ending is none of {', '.join([portable.ENDING, *savers])}")
+    if file.suffix == ".onnx":
+        _check_for_onnx(file)
+    trained = portable.read(source)
+    whole = Whole(trained)
+    # strict: the other way of tracing takes the batch's size for a constant where a model asks len(tensor).
+    shapes = {"clips": {0: torch.export.Dim("batch", min=1)}}
+    program = torch.export.export(whole, (_clips(trained, 2),), dynamic_shapes=shapes, strict=True)
+    clips = _clips(trained, 3)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        part = Path(folder) / file.name
+        logits = savers[file.suffix](program, trained.describe(), part, clips)
+        with torch.inference_mode():
+            difference = float((whole(clips) - logits).abs().max())
+        if not difference < DIFFERENCE:
+            raise UserError(f"{file}: not written, its logits would differ by {difference:.2g} from the model's own")
+        part.replace(file)
+
+
+def _save_pt2(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
+    torch.export.save(program, file, extra_files={DESCRIPTION: description})
+    with torch.inference_mode():
+        return torch.export.load(file).module()(clips)
+
+
+def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
+    import onnxruntime  # noqa: PLC0415 - optional
+
+    onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"], verbose=False)
+    onnx.model.metadata_props[DESCRIPTION] = description
+    onnx.save(file, external_data=False)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"clips": clips.numpy()})[0])
+
+
+def _check_for_onnx(file: Path) -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{file}: ONNX needs what is not installed: pip install {' '.join(missing)}")
+
+
+def _clips(trained: portable.Trained, count: int) -> Tensor:
+    data = trained.config.data
+    noise = torch.Generator().manual_seed(count)
+    return torch.randint(0, 256, (count, data.frames, data.crop, data.crop, 3), dtype=torch.uint8, generator=noise)

@@ -1,0 +1,100 @@
+"""Starting runs as processes: one after the other here, or as many at once as a Ray cluster has room for."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmdb_lib import environment
+from hmdb_lib.errors import UserError
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+TRIES = 3  # of a run whose process or machine was killed: it goes on from its checkpoint
+
+
+@dataclass(frozen=True)
+class Command:
+    """What train.py is asked for, and the file that keeps what it prints (None: the terminal)."""
+
+    arguments: list[str]
+    log: Path | None = None
+
+
+class KilledError(Exception):
+    """A run ended by a signal: Ray tries it again."""
+
+
+def one_by_one(commands: Sequence[Command]) -> Iterator[tuple[int, int | None]]:
+    """Run commands in order: yields (number, None) when one starts, (number, exit code) when it has ended."""
+    for number, command in enumerate(commands):
+        yield number, None
+        yield number, train(command)
+
+
+def on_ray(
+    commands: Sequence[Command], place: environment.Place, address: str | None, gpus: float
+) -> Iterator[tuple[int, int | None]]:
+    """Run commands as Ray tasks: yields (number, exit code) in the order in which they end.
+
+    `address` is a cluster's, None starts Ray on this machine. A run takes `gpus` of one (0.5: two runs share it), or a
+    core where that is 0. The folders of `place` and this project must be at the same path on every machine. A run whose
+    process or machine is killed is started again, at most twice. Raises UserError.
+    """
+    # Under `uv run` Ray would set up the whole project anew for its workers.
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    try:
+        import ray  # noqa: PLC0415 - optional
+    except ImportError:
+        raise UserError("--on ray needs Ray, which is not installed: pip install ray") from None
+    same = {
+        "PYTHONPATH": str(TRAIN.parent),
+        "HMDB_DATA": str(place.data.absolute()),
+        "HMDB_RESULTS": str(place.results.absolute()),
+    }
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": same})
+    except (ConnectionError, ValueError) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    try:
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1, retry_exceptions=[KilledError])(
+            _train_or_raise
+        )
+        waiting = {task.remote(command): number for number, command in enumerate(commands)}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting))
+            number = waiting.pop(done)
+            try:
+                yield number, ray.get(done)
+            except (KilledError, ray.exceptions.RayError):
+                yield number, -9
+    finally:
+        ray.shutdown()
+
+
+def train(command: Command) -> int:
+    """The exit code of a run. It ends with this process, whatever ends that: an open standard input says it is there."""
+    words = [sys.executable, str(TRAIN), *command.arguments, "--end-with-stdin"]
+    with contextlib.ExitStack() as stack:
+        log = None
+        if command.log:
+            command.log.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(command.log.open("a"))
+        errors = subprocess.STDOUT if log else None
+        child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=errors))
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            # The terminal told the run as well, which may be writing a checkpoint.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=10)
+            raise
+
+
+def _train_or_raise(command: Command) -> int:
+    code = train(command)
+    if code < 0:
+        raise KilledError(f"signal {-code}")
+    return code

@@ -1,0 +1,138 @@
+"""What a run has learned, as one thing: weights, configuration, classes, normalisation, and how well it did.
+
+Read from a run's folder, from its best.ckpt, or from one self-describing file (safetensors: numbers and text, in which
+nothing can be executed), and written as such a file, to be handed on.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hmdb_lib import models
+from hmdb_lib.config import Config
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.pretrained import read_checkpoint
+from hmdb_lib.runs import Run
+
+ENDING = ".safetensors"
+FORMAT = "hmdb_lib trained model 1"
+# What of a summary.json goes with the weights: the data, the protocol's outcome with its interval, and the price.
+FACTS = ("row", "data", "split", "seed", "quick", "final_fit", "test", "parameters", "flops", "commit")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, not yet built.
+
+    `source`: the file that an error names. `mean`, `std`: RGB in 0..1, how its clips were normalised. `facts`: data,
+    split, seed, and under `test` the accuracy with its interval; the protocol stands in `config.evaluate`.
+    """
+
+    source: Path
+    config: Config
+    classes: list[str]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    state: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def build(self) -> nn.Module:
+        """The model with these weights, all of them, in evaluation mode. Raises UserError where they do not fit."""
+        name = self.config.model.name
+        model = models.build(classes=len(self.classes), **self.config.architecture())
+        own = {key: value.shape for key, value in model.state_dict().items()}
+        given = {key: value.shape for key, value in self.state.items()}
+        wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
+        if wrong and all(key in given and key in own and key.startswith(("fc.", "classifier.")) for key in wrong):
+            raise UserError(
+                f"{self.source}: names {len(self.classes)} classes, but its weights tell {given[wrong[0]][0]} apart"
+            )
+        if wrong:
+            raise UserError(
+                f"{self.source}: its weights are not those of the {name} that its configuration describes: {len(wrong)} "
+                f"are missing, too many or of another shape ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''})"
+            )
+        model.load_state_dict(self.state)
+        return model.eval()
+
+    def describe(self) -> str:
+        """All but the weights, as the JSON that travels with them."""
+        content = {"format": FORMAT, "config": self.config.model_dump(mode="json"), "classes": self.classes}
+        return json.dumps(content | {"mean": self.mean, "std": self.std, "facts": self.facts})
+
+
+def read(source: Path | str) -> Trained:
+    """A trained model from a finished run's folder, its best.ckpt, or a file that `write` wrote.
+
+    Nothing that a file may carry is executed. Raises UserError in one line.
+    """
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a run's folder, its best.ckpt, or a {ENDING} file")
+    if path.is_dir():
+        return _read_run(Run(path))
+    return _read_file(path) if path.suffix == ENDING else _read_run(Run(path.resolve().parent.parent), path)
+
+
+def write(source: Path | str, file: Path | str) -> None:
+    """Write the trained model of a run as one file, `*.safetensors`. Raises UserError as `read` does."""
+    trained, file = read(source), Path(file).expanduser()
+    trained.build()  # what does not fit is told now, not to whoever receives the file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # contiguous: the runs keep 3D kernels channels-last, which the format cannot say.
+    state = {key: value.contiguous() for key, value in trained.state.items()}
+    beside = file.with_name(file.name + ".part")  # so that nobody meets half a file
+    save_file(state, beside, {"hmdb_lib": trained.describe()})
+    beside.replace(file)
+
+
+def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
+    checkpoint = checkpoint or run.best
+    if not checkpoint.exists() or not run.finished:
+        raise UserError(f"{run.folder}: holds no finished run (summary.json and checkpoints/best.ckpt); train it first")
+    config = run.config
+    try:
+        summary = run.summary
+        classes = list(summary["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.folder / 'summary.json'}: is torn or lacks the classes ({error!r})") from None
+    architecture = models.ARCHITECTURES[config.model.name]
+    published = config.data.normalise == "published"
+    return Trained(
+        checkpoint,
+        config,
+        classes,
+        (0.45,) * 3 if published else architecture.mean,
+        (0.225,) * 3 if published else architecture.std,
+        read_checkpoint(checkpoint),
+        {key: summary[key] for key in FACTS if key in summary},
+    )
+
+
+def _read_file(file: Path) -> Trained:
+    try:
+        with safe_open(file, "pt") as tensors:
+            metadata = tensors.metadata() or {}
+            state = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{file}: is not a safetensors file, or a torn one, and nothing else is read ({error})"
+        ) from None
+    try:
+        content = json.loads(metadata["hmdb_lib"])
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        config = Config.model_validate_json(json.dumps(content["config"]))
+        classes, mean, std = content["classes"], tuple(map(float, content["mean"])), tuple(map(float, content["std"]))
+        if len(mean) != 3 or len(std) != 3 or not all(isinstance(name, str) for name in classes):
+            raise ValueError("classes, mean or std")
+        return Trained(file, config, list(classes), mean, std, state, dict(content["facts"]))
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{file}: lacks the description that `python -m hmdb_lib export` writes ({reason})") from None

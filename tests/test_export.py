@@ -1,0 +1,79 @@
+"""Exported models compute what the model does, for any number of clips, and say what they are."""
+
+import importlib.util
+import json
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from finished_run import write_finished_run
+
+from hmdb_lib import command, export, portable
+from hmdb_lib.errors import UserError
+
+SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+
+
+def eager(run, clips):
+    with torch.inference_mode():
+        return export.Whole(portable.read(run.folder))(clips).numpy()
+
+
+def some(count):
+    return torch.randint(0, 256, (count, 8, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    return write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_onnx_model_gives_the_logits_for_any_number_of_clips(run, tmp_path):
+    export.write(run.folder, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        (logits,) = session.run(None, {"clips": some(count).numpy()})
+        assert abs(logits - eager(run, some(count))).max() < 1e-3
+    described = {prop.key: prop.value for prop in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert json.loads(described["hmdb_lib"])["classes"] == ["bright", "dark"]
+
+
+@pytest.mark.slow
+def test_a_torch_program_gives_the_logits_for_any_number_of_clips(run, tmp_path):
+    export.write(run.folder, tmp_path / "model.pt2")
+    described = {"hmdb_lib": ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=described)
+    for count in (1, 5):
+        assert abs(program.module()(some(count)).detach().numpy() - eager(run, some(count))).max() < 1e-3
+    assert json.loads(described["hmdb_lib"])["classes"] == ["bright", "dark"]
+
+
+@pytest.mark.slow
+def test_an_export_that_computes_something_else_is_not_written(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "DIFFERENCE", -1.0)
+    with pytest.raises(UserError, match="would differ"):
+        export.write(run.folder, tmp_path / "model.pt2")
+    assert list(tmp_path.rglob("*.pt2")) == []
+
+
+def test_an_ending_that_means_nothing_is_told(run, tmp_path):
+    with pytest.raises(UserError, match=r"none of \.safetensors, \.pt2, \.onnx"):
+        export.write(run.folder, tmp_path / "model.h5")
+
+
+def test_the_command_writes_the_portable_file(run, tmp_path, capsys):
+    assert command.main(["export", str(run.folder), "--to", str(tmp_path / "out" / "model.safetensors")]) == 0
+    assert portable.read(tmp_path / "out" / "model.safetensors").classes == ["bright", "dark"]
+
+
+def test_the_command_tells_bad_input_in_one_line(tmp_path, capsys):
+    assert command.main(["export", str(tmp_path / "nothing"), "--to", str(tmp_path / "model.onnx")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_missing_library_is_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(UserError, match="pip install onnxscript"):
+        export.write(run.folder, tmp_path / "model.onnx")

@@ -1,0 +1,185 @@
+"""Pointing a trained model at videos: the numbers of the run's own test, along time, past broken files."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from finished_run import write_finished_run
+
+from hmdb_lib import command, portable, training
+from hmdb_lib.errors import UserError
+from hmdb_lib.predict import Classifier, find_videos, predict
+from hmdb_lib.video import VideoError, read_frames, write_video
+
+SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    return write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+
+
+@pytest.fixture
+def classifier(run):
+    return Classifier.load(run.folder, "cpu", "fp32")
+
+
+@pytest.fixture
+def long_video(tmp_path):
+    """Three seconds: dark, bright, dark noise."""
+    random = np.random.default_rng(0)
+    frames = [random.integers(low, low + 100, (48, 64, 3), dtype=np.uint8) for low in (0, 150, 0) for _ in range(20)]
+    write_video(tmp_path / "long.mp4", frames, 20)
+    return tmp_path / "long.mp4"
+
+
+@pytest.mark.slow
+def test_the_runs_own_test_videos_get_the_probabilities_that_the_run_recorded(tiny_config, tiny_videos):
+    run = training.run(tiny_config("cross1_self1", train__epochs=1, **SMALL))
+    recorded = run.predictions
+    predicted = Classifier.load(run.folder, "cpu", "fp32").predict([tiny_videos / video for video in recorded.video])
+    probabilities = np.stack([video.probabilities for video in predicted.videos])
+    np.testing.assert_allclose(probabilities, recorded[["bright", "dark"]].to_numpy(), atol=1e-5)
+
+
+def test_a_short_video_is_one_window(classifier, tiny_videos):
+    (video,) = classifier.predict(tiny_videos / "dark" / "1.avi").videos
+    assert (video.starts.tolist(), video.ends.tolist()) == ([0.0], [0.4])
+    assert sum(video.top().values()) == pytest.approx(1)
+
+
+def test_a_long_video_is_cut_into_windows_of_equal_length(classifier, long_video):
+    (video,) = classifier.predict(long_video, window=1).videos
+    assert video.starts.tolist() == [0, 1, 2]
+    assert video.ends.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(video.probabilities, video.windows.mean(0))
+
+
+def test_a_window_is_judged_as_if_it_were_a_video_of_its_own(classifier, long_video, tmp_path):
+    whole = classifier.predict(long_video, window=1).videos[0]
+    write_video(tmp_path / "part.avi", read_frames(long_video, np.arange(20, 40)), 20, "ffv1")
+    part = classifier.predict(tmp_path / "part.avi").videos[0]
+    np.testing.assert_allclose(part.probabilities, whole.windows[1], atol=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{"batch_size": 1}, {"batch_size": 5}, {"workers": 2}])
+def test_batches_and_workers_do_not_change_the_numbers(classifier, tiny_videos, how):
+    videos = [tiny_videos / "dark" / f"{number}.avi" for number in (5, 1, 3)]
+    first = classifier.predict(videos, workers=0)
+    second = classifier.predict(videos, **{"workers": 0} | how)
+    assert [video.video for video in first.videos] == [video.video for video in second.videos]
+    for one, other in zip(first.videos, second.videos, strict=True):
+        np.testing.assert_allclose(one.windows, other.windows, atol=1e-6)
+
+
+@pytest.mark.parametrize("clips", ["all", "consecutive", 3])
+def test_every_way_to_choose_clips_gives_probabilities(classifier, long_video, clips):
+    video = classifier.predict(long_video, window=1, clips=clips).videos[0]
+    np.testing.assert_allclose(video.windows.sum(1), 1, atol=1e-6)
+
+
+def test_three_crops_are_averaged(tiny_config, tmp_path, tiny_videos):
+    run = write_finished_run(tiny_config("cross1_self1", evaluate__crops=3, **SMALL), tmp_path / "crops")
+    video = predict(tiny_videos / "dark" / "1.avi", run.folder).videos[0]
+    assert video.probabilities.sum() == pytest.approx(1)
+
+
+def test_a_portable_file_predicts_as_its_run_does(run, classifier, tiny_videos, tmp_path):
+    portable.write(run.folder, tmp_path / "model.safetensors")
+    handed_on = Classifier.load(tmp_path / "model.safetensors", "cpu", "fp32")
+    one, other = (c.predict(tiny_videos / "dark" / "1.avi").videos[0] for c in (classifier, handed_on))
+    assert one.top() == other.top()
+
+
+def test_clips_are_normalised_as_the_trained_model_says(classifier, tiny_videos):
+    other = Classifier(dataclasses.replace(classifier.trained, mean=(0.9, 0.9, 0.9)), classifier.device)
+    one, moved = (c.predict(tiny_videos / "dark" / "1.avi").videos[0].probabilities for c in (classifier, other))
+    assert abs(one - moved).max() > 1e-4
+
+
+def test_files_that_cannot_be_read_are_skipped_and_told(classifier, tiny_videos, tmp_path, capsys):
+    (tmp_path / "notes.avi").write_text("not a video")
+    (tmp_path / "empty.mp4").touch()
+    found = classifier.predict([tmp_path / "notes.avi", tiny_videos / "dark" / "1.avi", tmp_path / "empty.mp4"])
+    assert [video.video.name for video in found.videos] == ["1.avi"]
+    assert [path.name for path in found.skipped] == ["notes.avi", "empty.mp4"]
+    assert "is not a video file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["notes.avi", "notes.txt", "missing.avi", "empty.avi"])
+def test_a_single_file_that_is_no_video_is_an_error(classifier, tmp_path, name):
+    (tmp_path / "notes.avi").write_text("not a video")
+    (tmp_path / "notes.txt").write_text("not a video")
+    (tmp_path / "empty.avi").touch()
+    with pytest.raises(VideoError, match=name):
+        classifier.predict(tmp_path / name)
+
+
+def test_a_video_of_no_frames_is_an_error(classifier, tmp_path):
+    write_video(tmp_path / "v.avi", [np.zeros((48, 64, 3), np.uint8)], 20)
+    content = (tmp_path / "v.avi").read_bytes()
+    (tmp_path / "v.avi").write_bytes(content[: content.index(b"movi") + 4])
+    with pytest.raises(VideoError, match=r"v\.avi"):
+        classifier.predict(tmp_path / "v.avi")
+
+
+def test_a_folder_stands_for_the_videos_anywhere_in_it(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/two.MP4", "one.avi", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_videos([tmp_path]) == [tmp_path / "a" / "two.MP4", tmp_path / "one.avi"]
+
+
+def test_a_folder_without_videos_is_told(classifier, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="no video in this folder"):
+        classifier.predict(tmp_path / "nothing")
+
+
+def test_a_window_of_no_length_is_told(classifier, tiny_videos):
+    with pytest.raises(UserError, match="window=0"):
+        classifier.predict(tiny_videos, window=0)
+
+
+def shell(run, *words):
+    return command.main(["predict", *map(str, words), "--checkpoint", str(run.folder), "--device", "cpu"])
+
+
+def test_the_command_prints_the_best_classes_and_the_windows(run, long_video, capsys):
+    assert shell(run, long_video, "--window", 1, "--top", 1) == 0
+    first, *windows = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{long_video}: ")
+    assert len(windows) == 3
+
+
+def test_the_command_prints_json_alone(run, tiny_videos, tmp_path, capsys):
+    (tmp_path / "notes.avi").write_text("not a video")
+    assert shell(run, tiny_videos / "dark" / "1.avi", tmp_path / "notes.avi", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["videos"][0]["top"]) == {"bright", "dark"}
+    assert list(told["skipped"]) == [str(tmp_path / "notes.avi")]
+
+
+def test_the_command_prints_csv_alone(run, long_video, capsys, tmp_path):
+    assert shell(run, long_video, "--window", 1.5, "--csv") == 0
+    (tmp_path / "table.csv").write_text(capsys.readouterr().out)
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert table.columns.tolist() == ["video", "start", "end", "rank", "class", "probability"]
+    assert table[["start", "end"]].drop_duplicates().to_numpy().tolist() == [[0, 3], [0, 1.5], [1.5, 3]]
+
+
+@pytest.mark.parametrize("bad", ["missing.avi", "notes.avi"])
+def test_the_command_tells_bad_input_in_one_line(run, tmp_path, capsys, bad):
+    (tmp_path / "notes.avi").write_text("not a video")
+    assert shell(run, tmp_path / bad) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+
+
+def test_the_command_tells_a_bad_checkpoint_in_one_line(tmp_path, tiny_videos, capsys):
+    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04.")
+    assert command.main(["predict", str(tiny_videos), "--checkpoint", str(tmp_path / "model.safetensors")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
