@@ -1,6 +1,6 @@
 """Figures from tables, nothing else: readable in greyscale and for the colour-blind, at the width of a paper's column.
 
-What speaks of single classes or videos is in `hmdb_lib.plots_classes`.
+What speaks of single classes or videos is in `hmdb_lib.plots_classes`, pictures of frames in `hmdb_lib.plots_clips`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -111,20 +110,6 @@ def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
         high=100 * (table.accuracy_high - table.accuracy).clip(lower=0),
     )
     return _points(points, labels[cost], "test accuracy (%), 95 % interval")
-
-
-@mpl.rc_context(STYLE)
-def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
-    """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
-    frames, height, width = next(iter(clips.values())).shape[:3]
-    figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="constrained")
-    for axes, (name, clip) in zip(np.ravel(figure.subplots(len(clips), 1)), clips.items(), strict=True):
-        axes.imshow(np.concatenate(list(clip), axis=1))  # H, T W, C
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-        axes.grid(False)
-    return figure
 
 
 def save(figure: Figure, path: Path, endings: Sequence[str] = ("png",)) -> list[Path]:

@@ -104,3 +104,26 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
             loc="left",
         )
     return figure
+
+
+@mpl.rc_context(STYLE)
+def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
+    """The most probable classes of one video (a row of predictions.csv), and the true one wherever it stands.
+
+    The true class is dark and plain, every other one light and hatched.
+    """
+    probabilities = prediction.iloc[3:].astype(float).sort_values(ascending=False, kind="stable")
+    rank = probabilities.index.get_loc(prediction.label)
+    shown = probabilities[(np.arange(len(probabilities)) < most) | (probabilities.index == prediction.label)]
+    figure = Figure(figsize=(COLUMN, 0.8 + 0.22 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    true = shown.index == prediction.label
+    for part, colour, hatch in ((true, COLOURS[0], ""), (~true, COLOURS[1], "////")):
+        axes.barh(shown.index[part], shown[part], color=colour, hatch=hatch, edgecolor="white")
+    for name, value in shown.items():
+        axes.annotate(f"{value:.2f}", (value, name), (2, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_yticks(shown.index, shown.index)
+    axes.set(xlabel="probability", xlim=(0, 1.12), ylim=(len(shown) - 0.5, -0.5))
+    axes.grid(False, axis="y")
+    figure.suptitle(f"{prediction.video}\n{prediction.label}: rank {rank + 1} of {len(probabilities)}")
+    return figure

@@ -98,6 +98,21 @@ class Run:
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
+def status(config: Config, results: Path) -> str:
+    """Where an experiment stands, in one line: not started, epoch k of n, or finished with its accuracy.
+
+    Raises UserError as `Run.holds` and, with train.final_fit, `chosen_epochs` do.
+    """
+    run = Run.of(config, results)
+    if not run.holds(config):
+        return f"not started: {run.folder}"
+    if run.finished:
+        test = run.summary["test"]
+        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {run.folder}"
+    epochs = chosen_epochs(config, results) if config.train.final_fit else config.train.epochs
+    return f"epoch {len(run.metrics)} of {epochs} done: {run.folder}"
+
+
 def chosen_epochs(config: Config, results: Path) -> int:
     """For how many epochs an experiment with train.final_fit trains: as many as the same one without it chose.
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,12 +31,14 @@ from hmdb_lib.waiting import Waiting
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
-def run(config: Config) -> Run:
+def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     """Do what a configuration says: train, or go on training, evaluate on the test part, and record it.
 
     With train.final_fit the validation videos train too. The epochs are those that the same experiment without it
     chose, and the rates are those it had: they follow the schedule over train.epochs and stop on the way, because a
     schedule squeezed into fewer epochs is one that validation never judged. The last epoch is the one tested.
+
+    `callbacks` are Lightning's, such as `hmdb_lib.live.LiveCurves`.
 
     Returns the run; a finished one is returned as it is. Raises UserError for what a user can mend.
     """
@@ -58,7 +60,7 @@ def run(config: Config) -> Run:
     model = model.to(memory_format=torch.channels_last_3d)
     classifier = VideoClassifier(config, model, record)
     with _quiet():
-        trainer = _trainer(config, device, record, epochs)
+        trainer = _trainer(config, device, record, epochs, callbacks)
         try:
             trainer.fit(classifier, data, ckpt_path=record.last if record.last.exists() else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -120,7 +122,9 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
     )
 
 
-def _trainer(config: Config, device: environment.Device, record: Run, epochs: int) -> L.Trainer:
+def _trainer(
+    config: Config, device: environment.Device, record: Run, epochs: int, callbacks: Sequence[L.Callback]
+) -> L.Trainer:
     best = ModelCheckpoint(
         record.checkpoints,
         "best",
@@ -141,7 +145,7 @@ def _trainer(config: Config, device: environment.Device, record: Run, epochs: in
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
         logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),
-        callbacks=[TQDMProgressBar(), Waiting(), *averaging, best, last],
+        callbacks=[TQDMProgressBar(), Waiting(), *averaging, *callbacks, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,

@@ -10,7 +10,7 @@ from hmdb_lib import notebook
 from hmdb_lib.config import ROOT
 from hmdb_lib.errors import UserError
 
-NOTEBOOK = ROOT / "notebooks" / "11_parameter_table.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "00_start_here.ipynb"
 
 
 def run_cells(folder, *sources):

@@ -101,6 +101,7 @@ def text_of(output):
 def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place, tmp_path, monkeypatch):
     monkeypatch.setenv("HMDB_DATA", str(place / "data"))
     monkeypatch.setenv("HMDB_RESULTS", str(place / "results"))
+    monkeypatch.setenv("HMDB_WIDGETS", "off")  # nobody looks
     assert "quick" in papermill.inspect_notebook(file), "papermill would pass over a parameter that is not there"
     done = papermill.execute_notebook(
         file, tmp_path / file.name, {"quick": True}, cwd=file.parent, progress_bar=False, kernel_name="python3"

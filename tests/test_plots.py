@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmdb_lib import plots, plots_classes
+from hmdb_lib import plots, plots_classes, plots_clips
 
 CLASSES = ["brush_hair", "cartwheel", "catch", "chew"]
 ROWS = ["baseline", "cross1_self1", "blocks4_cross2_self12"]
@@ -52,6 +52,16 @@ def made_predictions(videos=80, seed=0):
     return table
 
 
+def made_clip(frames=16):
+    return np.random.default_rng(0).integers(0, 256, (frames, 48, 64, 3), dtype=np.uint8)
+
+
+def made_batch(clips=2):
+    """As read, and normalised, cropped and with the channels in front as a model gets them."""
+    before = np.stack([made_clip()] * clips)
+    return before, np.moveaxis(before[:, :, :40, :40] / 128 - 1, -1, 1)
+
+
 FIGURES = {
     "training_curves": lambda: plots.training_curves(made_metrics(5)),
     "training_curves_before_the_first_epoch": lambda: plots.training_curves(made_metrics(5)[["epoch"]].head(0)),
@@ -71,6 +81,12 @@ FIGURES = {
     "class_change_of_none": lambda: plots_classes.class_change(made_predictions(0), made_predictions(), ("a", "b")),
     "reliability": lambda: plots_classes.reliability(made_predictions()),
     "reliability_of_none": lambda: plots_classes.reliability(made_predictions(0)),
+    "video_prediction": lambda: plots_classes.video_prediction(made_predictions().iloc[0]),
+    "contact_sheet": lambda: plots_clips.contact_sheet({"catch": made_clip(9), "chew": made_clip(9)}),
+    "attention_overlay": lambda: plots_clips.attention_overlay(made_clip(), np.random.default_rng(0).random((2, 7, 7))),
+    "attention_overlay_of_one_frame": lambda: plots_clips.attention_overlay(made_clip(1), np.ones((1, 4, 4))),
+    "batch_before_after": lambda: plots_clips.batch_before_after(*made_batch()),
+    "batch_before_after_of_one": lambda: plots_clips.batch_before_after(*made_batch(1)),
 }
 
 
@@ -110,3 +126,33 @@ def test_a_class_that_the_first_run_does_better_in_stands_right_of_zero():
     axes = plots_classes.class_change(better, worse, ("better", "worse"), most=1).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["chew"]
     assert [bar.get_width() for bar in axes.patches] == [100]
+
+
+def test_the_true_class_is_shown_however_low_it_ranks():
+    video = made_predictions().iloc[0].copy()
+    video[CLASSES] = [0.01, 0.5, 0.3, 0.19]
+    axes = plots_classes.video_prediction(video, most=2).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cartwheel", "catch", "brush_hair"]
+
+
+def test_each_frame_lies_under_the_heat_of_its_own_time():
+    maps = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
+    heat = [axes.images[1] for axes in plots_clips.attention_overlay(made_clip(8), maps).axes if len(axes.images) == 2]
+    assert [image.get_array().max() for image in heat] == [0] * 4 + [1] * 4
+
+
+def test_the_heat_covers_the_whole_frame():
+    below = plots_clips.attention_overlay(made_clip(8), np.ones((1, 4, 4))).axes[1]
+    assert below.images[1].get_extent() == list(below.images[0].get_extent())
+
+
+def test_clips_are_undone_of_their_normalisation_before_they_are_shown():
+    before, after = made_batch()
+    left, right = plots_clips.batch_before_after(before, after, frames=1).axes[:2]
+    shown = right.images[0].get_array()
+    assert np.abs(shown - left.images[0].get_array()[:40, :40] / 255).max() < 0.01
+
+
+def test_maps_of_a_whole_batch_are_refused_with_the_shapes_named():
+    with pytest.raises(ValueError, match=r"expected T H W C and T' H' W'"):
+        plots_clips.attention_overlay(made_clip(), np.ones((2, 1, 4, 4)))

@@ -1,0 +1,99 @@
+"""Figures of frames: clips beside each other, before and after augmentation, and under a model's attention."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hmdb_lib.plots import PAGE, STYLE
+
+
+@mpl.rc_context(STYLE)
+def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
+    """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
+    frames, height, width = next(iter(clips.values())).shape[:3]
+    figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="constrained")
+    for axes, (name, clip) in zip(np.ravel(figure.subplots(len(clips), 1)), clips.items(), strict=True):
+        _strip(axes, clip)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figure:
+    """Where attention went: the frames above; below, the same in grey under the heat, brighter for more.
+
+    The heat's lightness rises with the attention, so that it reads in greyscale too; one scale holds for all frames.
+
+    Args:
+        clip: uint8 T H W C; at most `most` evenly spread frames are shown.
+        maps: T' H' W', as `attention_maps` of a model gives it for one clip and one latent (or a mean over latents),
+            laid over all of the frame and the clip.
+        most: frames shown.
+
+    """
+    clip, maps = np.asarray(clip), np.asarray(maps, dtype=float)
+    if clip.ndim != 4 or maps.ndim != 3:
+        raise ValueError(f"clip {clip.shape}, maps {maps.shape}: expected T H W C and T' H' W'")
+    shown = _spread(len(clip), most)
+    slots = shown * len(maps) // len(clip)
+    height, width = clip.shape[1:3]
+    figure = Figure(figsize=(PAGE, 2 * PAGE / len(shown) * height / width + 0.3), layout="constrained")
+    for column, (frame, slot) in enumerate(zip(shown, slots, strict=True)):
+        above = figure.add_subplot(2, len(shown), column + 1)
+        below = figure.add_subplot(2, len(shown), len(shown) + column + 1)
+        above.imshow(clip[frame])
+        above.set_title(f"frame {frame}")
+        below.imshow(clip[frame].mean(-1), cmap="gray", vmin=0, vmax=255)
+        edges = (-0.5, width - 0.5, height - 0.5, -0.5)
+        heat = {"cmap": "magma", "vmin": 0, "vmax": maps.max(), "alpha": 0.6}
+        below.imshow(maps[slot], extent=edges, interpolation="bilinear", **heat)
+        _bare(above)
+        _bare(below)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def batch_before_after(before: np.ndarray, after: np.ndarray, most: int = 4, frames: int = 4) -> Figure:
+    """The clips of a batch as read (left) and as the model gets them (right), one a row.
+
+    Args:
+        before: uint8 B T H W C.
+        after: the same clips as float B C T H W, normalised; each channel is stretched from its darkest to its
+            brightest value in the batch, since normalised numbers are no colours.
+        most: clips shown, from the first on.
+        frames: evenly spread frames shown of each.
+
+    """
+    before, after = np.asarray(before)[:most], np.asarray(after, dtype=float)[:most]
+    if before.ndim != 5 or after.ndim != 5 or len(before) != len(after):
+        raise ValueError(f"before {before.shape}, after {after.shape}: expected B T H W C and B C T H W of equal B")
+    after = np.moveaxis(after, 1, -1)
+    low, high = after.min(axis=(0, 1, 2, 3)), after.max(axis=(0, 1, 2, 3))
+    after = (after - low) / np.maximum(high - low, 1e-9)
+    height, width = before.shape[2:4]
+    size = (PAGE, PAGE / 2 / frames * height / width * len(before) + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    for row, clips in zip(figure.subplots(len(before), 2, squeeze=False), zip(before, after, strict=True), strict=True):
+        for axes, clip in zip(row, clips, strict=True):
+            _strip(axes, clip[_spread(len(clip), frames)])
+    figure.axes[0].set_title("as read")
+    figure.axes[1].set_title("as the model gets them")
+    return figure
+
+
+def _spread(length: int, most: int) -> np.ndarray:
+    return np.linspace(0, length - 1, min(length, most)).round().astype(int)
+
+
+def _strip(axes: Axes, clip: np.ndarray) -> None:
+    axes.imshow(np.concatenate(list(clip), axis=1))  # H, T W, C
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
