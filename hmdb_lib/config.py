@@ -132,6 +132,8 @@ class Train(Section):
     mixup: NotNegative
     cutmix: NotNegative
     ema: Share
+    sync_batch_norm: bool
+    checkpointing: bool
     choose_on: Literal["validation", "test"]
     final_fit: bool
     device: Literal["auto", "cuda", "mps", "cpu"]
@@ -201,12 +203,14 @@ class Config(Section):
 def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG, auto: str = "sample") -> Config:
     """The experiment that `python train.py [row] [key=value ...]` runs.
 
-    Later ones win: `file`; its `when_sample` part, if the sample data set is used; the row's differences in
+    Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
+    its `when_sample` part, if the sample data set is used; the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
     name alone stands for its first key: `data=folder`, `model=r2plus1d`. `auto` is the data set that
     `data.dataset: auto` stands for on this machine. Raises UserError for anything that is not valid.
     """
     tree = _read(file)
+    _fill(tree, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
     for_sample, for_quick = (
         _differences(tree.pop(part, None), f"{file.name}, {part}") for part in ("when_sample", "when_quick")
     )
@@ -295,6 +299,15 @@ def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:
             yield prefix + name
 
 
+def _fill(tree: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Take from `defaults` what `tree` lacks, section by section."""
+    for key, value in defaults.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _fill(tree[key], value)
+        else:
+            tree.setdefault(key, value)
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
@@ -330,8 +343,6 @@ def _first_problem(error: ValidationError, file: str, given: Mapping[str, Any], 
     path = [str(part) for part in problem["loc"]]
     key = next((".".join(path[:n]) for n in (2, 1) if ".".join(path[:n]) in known), ".".join(path))
     place = "command line" if key in given else file
-    if problem["type"] == "missing":
-        return f"{place}: {key} is missing; the config.yaml of the repository has every key"
     if problem["type"] == "extra_forbidden":
         return f"{place}: {key}={_show(problem['input'])} is not a setting{_nearest(key, known)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")

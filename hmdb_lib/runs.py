@@ -15,7 +15,7 @@ from hmdb_lib.errors import UserError
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
     *("data.root", "data.store", "data.workers", "data.on_error"),
-    *("train.device", "train.devices", "train.precision"),
+    *("train.device", "train.devices", "train.precision", "train.checkpointing"),
 }
 
 
@@ -26,6 +26,7 @@ class Run:
         self.folder = Path(folder)
         self.checkpoints = self.folder / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
+        self.previous = self.checkpoints / "previous.ckpt"
         self.best = self.checkpoints / "best.ckpt"
 
     @classmethod
@@ -94,6 +95,7 @@ class Run:
 
     def finish(self, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
         """Write the test predictions, then the summary that marks the run as finished."""
+        self.previous.unlink(missing_ok=True)
         write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 

@@ -23,6 +23,8 @@ from hmdb_lib.config import Config
 from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.errors import UserError
 from hmdb_lib.evaluation import describe
+from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.rescue import WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.runs import Run, chosen_epochs
 from hmdb_lib.splits import limit, read_videos, video_folder
 from hmdb_lib.uncertainty import accuracy_interval
@@ -53,16 +55,19 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, place)
     model = models.build(classes=len(data.classes), **config.architecture())
-    if record.last.exists():
-        print(f"resuming after epoch {len(record.metrics)} of {epochs}")
+    last = newest_whole(record)
+    if last:
+        print(f"resuming after epoch {last.epochs} of {epochs}")
     else:
         models.load_pretrained(model, config.model.pretrained)
     model = model.to(memory_format=torch.channels_last_3d)
+    if config.train.checkpointing:
+        recompute_activations(model)
     classifier = VideoClassifier(config, model, record)
-    with _quiet():
+    with _quiet(), faults_told(record):
         trainer = _trainer(config, device, record, epochs, callbacks)
         try:
-            trainer.fit(classifier, data, ckpt_path=record.last if record.last.exists() else None, weights_only=True)
+            trainer.fit(classifier, data, ckpt_path=last and last.file, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         best = torch.load(record.best, map_location="cpu", weights_only=True)
@@ -148,6 +153,8 @@ def _trainer(
         callbacks=[TQDMProgressBar(), Waiting(), *averaging, *callbacks, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone
+        plugins=[WholeCheckpoints(record)],
         enable_model_summary=False,
         log_every_n_steps=1,
     )

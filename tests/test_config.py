@@ -110,3 +110,9 @@ def test_help_lists_rows_and_keys():
     )
     assert all(row in done.stdout for row in config.rows())
     assert "clip_seconds:" in done.stdout
+
+
+def test_a_file_that_is_older_than_a_key_gets_the_keys_value_of_today(tmp_path):
+    older = tmp_path / "config.yaml"
+    older.write_text("\n".join(line for line in config.load().to_yaml().splitlines() if "checkpointing" not in line))
+    assert config.load(file=older) == config.load()

@@ -34,8 +34,9 @@ MAY_IMPORT = {
     "classifier": {"config", "errors", "evaluation", "optimise", "runs", "transforms"},
     "training": {
         *("classifier", "clips", "config", "cost", "data", "environment", "errors", "evaluation", "models", "plots"),
-        *("runs", "splits", "uncertainty", "waiting", "data_prep.sample"),
+        *("rescue", "runs", "splits", "uncertainty", "waiting", "data_prep.sample"),
     },
+    "rescue": {"errors", "runs"},
     "uncertainty": {"errors"},
     "tables": {"runs", "uncertainty"},
     "launch": {"environment", "errors"},

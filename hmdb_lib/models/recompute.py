@@ -1,0 +1,52 @@
+"""Activation checkpointing: memory for time. Blocks keep their input alone, and are computed again in the backward pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.video.resnet import BasicBlock, R2Plus1dStem
+
+from hmdb_lib.models.hybrid import AttentionLayer
+
+BLOCKS = (R2Plus1dStem, BasicBlock, AttentionLayer)
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Let each block of the CNN and each attention layer do so in training; gradients and statistics stay the same."""
+    layers = list(model.videomae.encoder.layer) if hasattr(model, "videomae") else []
+    for module in model.modules():
+        if isinstance(module, BLOCKS) or module in layers:
+            module.forward = _Recomputed(module)
+
+
+class _Recomputed:
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, *inputs: Any, **named: Any) -> Tensor:
+        forward = type(self.module).forward
+        if not (self.module.training and torch.is_grad_enabled()):
+            return forward(self.module, *inputs, **named)
+
+        def contexts() -> tuple[Any, Any]:
+            return nullcontext(), _statistics_kept(self.module)
+
+        return checkpoint(forward, self.module, *inputs, use_reentrant=False, context_fn=contexts, **named)
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norm counts a batch once, not again when it is recomputed."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm3d) and part.training]
+    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,96 @@
+"""What keeps a run's work: checkpoints that are whole or not there, the one before kept, and faults told in one line."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.runs import Run
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it there; the last.ckpt before it becomes previous.ckpt.
+
+    Lightning's own way writes into the system's temporary folder and moves, which is a copy wherever results lie on
+    another disk (a mounted Drive): a crash then leaves half a file.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        """Called by Lightning."""
+        file = Path(path)
+        beside = file.with_name(f"{file.name}.part")
+        try:
+            with beside.open("wb") as target:
+                torch.save(checkpoint, target)
+                target.flush()
+                os.fsync(target.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        if file == self.run.last and file.exists():
+            file.replace(self.run.previous)
+        beside.replace(file)
+
+
+class Checkpoint(NamedTuple):
+    """A file, and how many epochs are behind it."""
+
+    file: Path
+    epochs: int
+
+
+def newest_whole(run: Run) -> Checkpoint | None:
+    """The checkpoint to go on from, or None; a torn one is told and passed over."""
+    there = [file for file in (run.last, run.previous) if file.exists()]
+    for file in there:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch's reader raises almost anything on a torn file
+            print(f"{file}: torn ({type(error).__name__}); going back to the checkpoint before it, or to the start")
+        else:
+            return Checkpoint(file, content["epoch"] + 1)
+    return None
+
+
+@contextmanager
+def faults_told(run: Run) -> Iterator[None]:
+    """Turn what a machine does to a run (no disk, no folder, no memory) into a UserError that says what to do."""
+    kept = f"what was finished is kept in {run.folder}, and the same command goes on from it"
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(_no_memory(error)) from error
+    except (OSError, RuntimeError) as error:
+        text = str(error)
+        if "not enough memory" in text or "can't allocate memory" in text:
+            raise UserError(_no_memory(error)) from error
+        if "DataLoader worker" in text and "killed" in text:
+            raise UserError(
+                f"a process that reads videos was killed, mostly for want of memory ({text.splitlines()[0]}); set a "
+                f"smaller data.workers; {kept}"
+            ) from error
+        if not run.folder.is_dir():
+            raise UserError(
+                f"{run.folder}: the results folder is gone; is the disk or Drive that it lies on still mounted? Mount it "
+                "again, and the same command goes on from the last checkpoint there"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{run.folder}: the disk is full; free some of it; {kept}") from error
+        raise
+
+
+def _no_memory(error: BaseException) -> str:
+    return (
+        f"out of memory ({str(error).splitlines()[0]}); halve train.batch_size and double train.accumulate, which trains "
+        "alike, or set train.checkpointing=true, under a new name=..."
+    )

@@ -1,0 +1,163 @@
+"""A run does not lose work: to a kill, a torn file, a full disk, a folder that vanishes, or too little memory."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from hmdb_lib import training
+from hmdb_lib.classifier import VideoClassifier
+from hmdb_lib.config import ROOT
+from hmdb_lib.errors import UserError
+from hmdb_lib.rescue import WholeCheckpoints, newest_whole
+from hmdb_lib.runs import Run
+
+
+def assert_same(run, other):
+    """All but the seconds, to the last digit."""
+    columns = [name for name in run.metrics.columns if name != "seconds"]
+    pd.testing.assert_frame_equal(run.metrics[columns], other.metrics[columns], check_exact=True)
+    pd.testing.assert_frame_equal(run.predictions, other.predictions, check_exact=True)
+
+
+def stop_after(epoch, monkeypatch):
+    """Let runs end at an epoch's row as if by Ctrl-C, before its checkpoint."""
+    write = Run.write_epoch
+
+    def cut(self, row):
+        write(self, row)
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "write_epoch", cut)
+
+
+@pytest.fixture
+def cut(tiny_config, monkeypatch):
+    """A run of four epochs that stopped in its third, its last and previous checkpoints there."""
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            training.run(tiny_config(train__epochs=4))
+    config = tiny_config(train__epochs=4)
+    return config, Run.of(config, os.environ["HMDB_RESULTS"])
+
+
+def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
+    _, run = cut
+    epochs = [torch.load(file, weights_only=True)["epoch"] for file in (run.previous, run.last)]
+    assert epochs == [0, 1]
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_config, capsys):
+    config, run = cut
+    os.truncate(run.last, run.last.stat().st_size // 2)
+    resumed = training.run(config)
+    printed = capsys.readouterr().out
+    assert "last.ckpt: torn (" in printed
+    assert "resuming after epoch 1 of 4" in printed
+    assert_same(resumed, training.run(tiny_config(train__epochs=4, name="whole")))
+    assert not run.previous.exists()
+
+
+def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
+    _, run = cut
+    for file in (run.last, run.previous):
+        file.write_bytes(b"torn")
+    assert newest_whole(run) is None
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(cut):
+    _, run = cut
+    run.last.unlink()
+    assert newest_whole(run).file == run.previous
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"the disk is full; free some of it"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), r"halve train\.batch_size and double"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), r"halve train\.batch_size and double"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), r"set a smaller data\.workers"),
+    ],
+    ids=["disk", "gpu memory", "memory", "worker"],
+)
+def test_a_fault_is_one_line_and_the_last_checkpoint_stays(cut, monkeypatch, fault, told):
+    config, run = cut
+    before = run.last.read_bytes()
+
+    def fail(self, *arguments):
+        raise fault
+
+    monkeypatch.setattr(VideoClassifier, "training_step", fail)
+    with pytest.raises(UserError, match=told) as caught:
+        training.run(config)
+    assert "\n" not in str(caught.value)
+    assert run.last.read_bytes() == before
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_the_one_before(cut, monkeypatch):
+    config, run = cut
+    before = run.last.read_bytes()
+
+    def fill(content, file):
+        file.write(b"half a checkpoint")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hmdb_lib.rescue.torch.save", fill)
+    with pytest.raises(UserError, match="the disk is full"):
+        training.run(config)
+    assert run.last.read_bytes() == before
+    assert list(run.checkpoints.glob("*.part")) == []
+
+
+def test_a_results_folder_that_vanishes_is_told(tiny_config, monkeypatch):
+    def vanish(self, checkpoint, path, storage_options=None):
+        shutil.rmtree(self.run.folder)
+        save(self, checkpoint, path, storage_options)
+
+    save = WholeCheckpoints.save_checkpoint
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", vanish)
+    with pytest.raises(UserError, match="the results folder is gone; is the disk or Drive"):
+        training.run(tiny_config())
+
+
+def test_a_loss_that_is_not_a_number_is_told_and_the_last_checkpoint_stays(cut, monkeypatch):
+    config, run = cut
+    before = run.last.read_bytes()
+    monkeypatch.setattr(
+        "hmdb_lib.classifier.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
+    )
+    with pytest.raises(UserError, match=r"the loss is nan; the last checkpoint is kept\. Lower train\.lr"):
+        training.run(config)
+    assert run.last.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_digits(tiny_config, tmp_path):
+    """HMDB_KILLS says how often; 3 unless it is set."""
+    whole, killed = (tiny_config(train__epochs=4, name=name) for name in ("whole", "killed"))
+    run = Run.of(killed, os.environ["HMDB_RESULTS"])
+    file = tmp_path / "config.yaml"
+    file.write_text(killed.to_yaml())
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
+    moment = random.Random(0)
+    for _ in range(int(os.environ.get("HMDB_KILLS", 3))):
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        rows = len(run.metrics)
+        while len(run.metrics) == rows and child.poll() is None:
+            time.sleep(0.01)
+        time.sleep(moment.random())
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert_same(run, training.run(whole))
