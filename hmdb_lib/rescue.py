@@ -79,6 +79,8 @@ def faults_told(run: Run) -> Iterator[None]:
                 f"a process that reads videos was killed, mostly for want of memory ({text.splitlines()[0]}); set a "
                 f"smaller data.workers; {kept}"
             ) from error
+        if isinstance(error, torch.distributed.DistBackendError) or "gloo" in text:
+            raise UserError(f"another process of this run has ended ({text.splitlines()[0][:120]}); {kept}") from error
         if not run.folder.is_dir():
             raise UserError(
                 f"{run.folder}: the results folder is gone; is the disk or Drive that it lies on still mounted? Mount it "

@@ -231,6 +231,12 @@ def test_frozen_parts_keep_their_weights_and_their_running_statistics() -> None:
     assert moved == {"layer1", "weight", "bias"}
 
 
+def test_frozen_parts_are_built_in_the_mode_that_they_train_in() -> None:
+    model = build("r2plus1d", {"blocks": 2, "frozen": 2})
+    assert {part.training for part in model.backbone.stem.modules()} == {False}
+    assert model.training
+
+
 def test_everything_but_the_classifier_can_be_frozen() -> None:
     found = gradients(build("r2plus1d", {"blocks": 8, "frozen": 9}))
     assert sorted(found) == ["fc.bias", "fc.weight"]

@@ -83,6 +83,7 @@ class Backbone(nn.Module):
         self._frozen = parts[:frozen]  # a list, so that no parameter is registered twice
         for part in self._frozen:
             part.requires_grad_(False)
+        self.train()  # Lightning fits a model in the mode that it was built in
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch to training mode, the frozen parts excepted."""

@@ -1,0 +1,85 @@
+"""One run shared by two processes (gloo, on the CPU) is the run that one process would have done."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from hmdb_lib.config import ROOT
+from hmdb_lib.runs import Run
+
+pytestmark = pytest.mark.slow
+# Nothing random, batch norm at its running statistics, and one plain step an epoch: weights move by the gradient.
+STILL = {
+    **{"data__resize": [64, 64], "data__flip": False, "model__frozen": 3, "hybrid__latents": 8, "hybrid__width": 64},
+    **{"train__optimiser": "sgd", "train__schedule": "constant", "train__lr": 1.0, "train__backbone_lr": 1.0},
+    **{"train__weight_decay": 0.0, "train__clip_norm": 0.0},
+}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a configuration as a command, each process with one thread."""
+
+    def start(config):
+        file = tmp_path / f"{config.name}.yaml"
+        file.write_text(config.to_yaml())
+        command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
+        with (tmp_path / f"{config.name}.log").open("a") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    return start
+
+
+def run_of(config):
+    return Run.of(config, os.environ["HMDB_RESULTS"])
+
+
+def weights(run):
+    return torch.load(run.best, weights_only=True)["state_dict"]
+
+
+def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start):
+    one = tiny_config("cross1_self1", **STILL, name="one", train__epochs=1, train__batch_size=8)
+    two = tiny_config("cross1_self1", **STILL, name="two", train__epochs=1, train__batch_size=4, train__devices=2)
+    for config in (one, two):
+        assert start(config).wait() == 0
+    assert run_of(two).metrics.train_clip_loss[0] == pytest.approx(run_of(one).metrics.train_clip_loss[0], abs=1e-4)
+    for name, value in weights(run_of(one)).items():
+        torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
+
+
+def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_config, tiny_videos, start, tmp_path):
+    odd = tmp_path / "odd"
+    shutil.copytree(tiny_videos, odd)
+    index = pd.read_csv(odd / "index.csv")
+    (odd / index.path[index.split == "test"].iloc[0]).unlink()
+    config = tiny_config(name="two", train__devices=2, data__root=odd, train__batch_size=2)
+    assert start(config).wait() == 0
+    run = run_of(config)
+    assert sorted(run.predictions.video) == sorted(index.path[index.split == "test"].iloc[1:])
+    assert run.metrics.epoch.tolist() == [0, 1]
+
+
+def test_when_one_process_is_killed_the_other_ends_within_a_minute_and_the_run_goes_on(tiny_config, start):
+    whole, cut = (
+        tiny_config(name=name, train__devices=2, train__batch_size=2, train__epochs=6) for name in ("whole", "cut")
+    )
+    assert start(whole).wait() == 0
+    first = start(cut)
+    run = run_of(cut)
+    while not run.last.exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    (second,) = psutil.Process(first.pid).children()
+    second.kill()
+    assert first.wait(timeout=60) != 0
+    assert not run.finished
+    assert start(cut).wait() == 0
+    pd.testing.assert_frame_equal(run.predictions, run_of(whole).predictions, check_exact=True)
