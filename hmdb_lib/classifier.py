@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
@@ -39,12 +40,19 @@ class VideoClassifier(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Lightning asks for both here."""
-        optimiser = make_optimiser(self.model, self.config.train)
+        optimiser = make_optimiser(self.model, self.config.train, fused=self.trainer.precision != "16-mixed")
         train = self.config.train
         # A final fit stops before train.epochs, on the way of the rates that validation has judged.
         steps = self.trainer.estimated_stepping_batches * train.epochs // self.trainer.max_epochs
         schedule = make_schedule(optimiser, train, steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None, gradient_clip_algorithm: str | None
+    ) -> None:
+        """Shorten long gradients. Lightning's own way refuses any fused optimiser under mixed precision."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, so that one that is done again after an interruption is done alike."""

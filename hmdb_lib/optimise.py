@@ -30,13 +30,16 @@ def parameter_groups(model: nn.Module, train: Train) -> list[dict]:
     return list(groups.values())
 
 
-def make_optimiser(model: nn.Module, train: Train) -> Optimizer:
-    """The optimiser that a configuration names, over `parameter_groups`."""
+def make_optimiser(model: nn.Module, train: Train, *, fused: bool) -> Optimizer:
+    """The optimiser that a configuration names, over `parameter_groups`.
+
+    `fused`: one pass over the weights a step. Not for fp16, whose gradients a fused step would take scaled as they are.
+    """
     groups = parameter_groups(model, train)
     if train.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=0.9)
+        return torch.optim.SGD(groups, lr=train.lr, momentum=0.9, fused=fused)
     kind = torch.optim.AdamW if train.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=train.lr)  # not fused: Lightning cannot clip the gradients of a fused one
+    return kind(groups, lr=train.lr, fused=fused)
 
 
 def make_schedule(optimiser: Optimizer, train: Train, steps: int) -> LambdaLR:

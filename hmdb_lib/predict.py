@@ -20,6 +20,7 @@ from hmdb_lib import environment, portable
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.transforms import even_crops, normalise
 from hmdb_lib.video import Timeline, VideoError, scan, stream_frames
 
@@ -106,7 +107,7 @@ class Classifier:
 
     def __init__(self, trained: portable.Trained, device: environment.Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
-        self.model = trained.build().to(device.kind)
+        self.model = fold_batch_norm(trained.build()).to(device.kind, memory_format=torch.channels_last_3d)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":

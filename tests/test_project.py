@@ -45,7 +45,7 @@ MAY_IMPORT = {
         *("config", "cost", "environment", "errors", "export", "models", "predict", "study", "tables", "training"),
     },
     "portable": {"config", "errors", "models", "runs"},
-    "predict": {"clips", "environment", "errors", "hmdb51", "portable", "transforms", "video"},
+    "predict": {"clips", "environment", "errors", "hmdb51", "models", "portable", "transforms", "video"},
     "export": {"errors", "portable", "transforms"},
     "inside": {"errors", "models"},
     "live": {"plots"},

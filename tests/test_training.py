@@ -1,5 +1,6 @@
 """From a configuration to a recorded result."""
 
+import copy
 import json
 import shutil
 
@@ -20,7 +21,7 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     torch.manual_seed(0)
     model = models.build(classes=2, **config.architecture())
     before = {name: value.clone() for name, value in model.named_parameters()}
-    optimiser = make_optimiser(model, config.train)
+    optimiser = make_optimiser(model, config.train, fused=True)
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
     classifier = VideoClassifier(config, model)
     clips = torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8)
@@ -28,6 +29,37 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     optimiser.step()
     assert held == {id(p) for p in model.parameters()}
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
+def test_a_fused_step_on_channels_last_weights_is_the_plain_one(tiny_config, optimiser):
+    train = tiny_config(train__optimiser=optimiser).train
+    torch.manual_seed(0)
+    plain = models.build("r2plus1d", classes=2, blocks=2).to(memory_format=torch.channels_last_3d)
+    fused = copy.deepcopy(plain)
+    clips = torch.randn(2, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
+    for model in (plain, fused):
+        step = make_optimiser(model, train, fused=model is fused)
+        for _ in range(2):
+            step.zero_grad()
+            model(clips).square().sum().backward()
+            step.step()
+    for (name, value), other in zip(plain.named_parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(other, value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_gradients_are_shortened_under_mixed_precision_too(tiny_config, monkeypatch):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def look(self, closure):
+        loss = closure()
+        norms.extend(torch.nn.utils.get_total_norm([p.grad for g in self.param_groups for p in g["params"]]).view(1))
+        return step(self, lambda: loss)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", look)
+    training.run(tiny_config(train__precision="bf16", train__clip_norm=1e-3, train__epochs=1))
+    assert max(norms) <= 1.001e-3
 
 
 @pytest.mark.parametrize(
@@ -39,7 +71,7 @@ def test_the_cross_attention_learns_except_as_published(tiny_config, row, moves)
     model = models.build(classes=2, **config.architecture())
     cross = model.components()["cross_attention"]
     before = [parameter.clone() for parameter in cross]
-    optimiser = make_optimiser(model, config.train)
+    optimiser = make_optimiser(model, config.train, fused=True)
     clips = torch.randn(2, 3, 8, 64, 64)
     torch.nn.functional.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
     optimiser.step()

@@ -26,12 +26,23 @@ class TimeConv(nn.Conv3d):
         return out.unflatten(3, x.shape[3:])  # B C' T' H W
 
 
+class SpaceConv(nn.Conv3d):
+    """A (1, k, k) convolution, computed as a 2D one over H, W: a free view of channels-last memory, and a bit faster."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B C T H W to B C' T H' W'."""
+        frames = x.transpose(1, 2).flatten(0, 1)  # (B T) C H W
+        out = F.conv2d(frames, self.weight.squeeze(2), self.bias, self.stride[1:], self.padding[1:])
+        return out.unflatten(0, (len(x), -1)).transpose(1, 2)  # B C' T H' W'
+
+
 class FactorisedConv(Conv2Plus1D):
-    """torchvision's (2+1)D convolution, its half over time as a `TimeConv`."""
+    """torchvision's (2+1)D convolution, its halves as a `SpaceConv` and a `TimeConv`."""
 
     def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1, padding: int = 1) -> None:
         super().__init__(in_planes, out_planes, midplanes, stride, padding)
-        old = self[3]
+        space, old = self[0], self[3]
+        self[0] = SpaceConv(in_planes, midplanes, space.kernel_size, space.stride, space.padding, bias=False)
         self[3] = TimeConv(midplanes, out_planes, old.kernel_size, old.stride, old.padding, bias=False)
 
 
