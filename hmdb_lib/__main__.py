@@ -1,4 +1,4 @@
-"""The door to all but training: python -m hmdb_lib cost | study ..."""
+"""The door to all but training: python -m hmdb_lib cost | study | predict | export | push | pull ..."""
 
 import sys
 

@@ -40,7 +40,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost | study | predict | export ...`; returns the exit code."""
+    """`python -m hmdb_lib cost | study | predict | export | push | pull ...`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
     commands = parser.add_subparsers(dest="command", required=True)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
@@ -74,6 +74,12 @@ def main(argv: Sequence[str]) -> int:
     export = commands.add_parser("export", help="a trained model as one file to hand on")
     export.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
     export.add_argument("--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx or .pt2")
+    push = commands.add_parser("push", help="a trained model and its card to the Hugging Face hub")
+    push.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
+    push.add_argument("--to", required=True, metavar="USER/NAME")
+    push.add_argument("--public", action="store_true", help="for everyone to see; else for you alone")
+    pull = commands.add_parser("pull", help="a trained model from the hub; prints the file that predict takes")
+    pull.add_argument("repository", metavar="USER/NAME")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     changes = [word for word in argv if "=" in word] if argv[:1] == ["study"] else []
     arguments = parser.parse_args([word for word in argv if word not in changes])
@@ -84,6 +90,10 @@ def main(argv: Sequence[str]) -> int:
         return guarded(lambda: _predict(arguments))
     if arguments.command == "export":
         return guarded(lambda: _export(arguments.checkpoint, arguments.to))
+    if arguments.command == "push":
+        return guarded(lambda: _push(arguments.checkpoint, arguments.to, arguments.public))
+    if arguments.command == "pull":
+        return guarded(lambda: _pull(arguments.repository))
     return guarded(lambda: _cost(arguments.rows, arguments.json, arguments.measure))
 
 
@@ -133,6 +143,18 @@ def _export(checkpoint: str, file: Path) -> None:
 
     export.write(checkpoint, file)
     print(f"written: {file}")
+
+
+def _push(checkpoint: str, repository: str, public: bool) -> None:
+    from hmdb_lib import hub  # noqa: PLC0415 - the help must not wait for torch to load
+
+    print(f"pushed: {hub.push(checkpoint, repository, public=public)}")
+
+
+def _pull(repository: str) -> None:
+    from hmdb_lib import hub  # noqa: PLC0415 - the help must not wait for torch to load
+
+    print(hub.pull(repository))
 
 
 def _end_with_stdin() -> None:

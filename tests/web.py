@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Web:
         self.url = url
         self.pages: dict[str, Page] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.commits: dict[str, dict[str, bytes]] = {}  # repository -> path -> content
         self.closing = threading.Event()
 
     def add_hub(self, repository: str, files: dict[str, bytes]) -> None:
@@ -52,6 +54,29 @@ class Web:
         listed = Page(json.dumps(tree).encode(), headers={"Content-Type": "application/json"})
         self.pages[f"/api/datasets/{repository}/tree/{commit}"] = listed
 
+    def take(self, path: str, body: bytes) -> Page:
+        """Answer as the hub does while a model is uploaded: make, look, commit; the files can then be fetched."""
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            answer: dict = {"url": f"{self.url}/{asked['organization']}/{asked['name']}"}
+        elif path == "/api/validate-yaml":
+            answer = {"errors": [], "warnings": []}
+        elif "/preupload/" in path:
+            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
+            answer = {"files": [file | {"shouldIgnore": False} for file in files]}
+        else:
+            repository, lines = path.removeprefix("/api/models/").partition("/commit/")[0], body.splitlines()
+            for line in map(json.loads, lines):
+                if line["key"] == "file":
+                    self._keep(repository, line["value"]["path"], b64decode(line["value"]["content"]))
+            answer = {"commitUrl": f"{self.url}/{repository}/commit/1", "commitOid": "1" * 40, "pullRequestUrl": None}
+        return Page(json.dumps(answer).encode(), headers={"Content-Type": "application/json"})
+
+    def _keep(self, repository: str, name: str, content: bytes) -> None:
+        self.commits.setdefault(repository, {})[name] = content
+        headers = {"ETag": f'"{sha1(content).hexdigest()}"', "X-Repo-Commit": "1" * 40}
+        self.pages[f"/{repository}/resolve/main/{name}"] = Page(content, headers=headers)
+
 
 @contextmanager
 def serve() -> Iterator[Web]:
@@ -63,6 +88,24 @@ def serve() -> Iterator[Web]:
 
         def do_GET(self) -> None:
             self.answer()
+
+        def do_POST(self) -> None:
+            if "Content-Length" in self.headers:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+            else:
+                body = b"".join(iter(self.chunk, b""))
+            page = web.take(unquote(urlsplit(self.path).path), body)
+            self.send_response(page.status)
+            for name, value in page.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(page.body)))
+            self.end_headers()
+            self.wfile.write(page.body)
+
+        def chunk(self) -> bytes:
+            content = self.rfile.read(int(self.rfile.readline(), 16))
+            self.rfile.readline()
+            return content
 
         def answer(self, head: bool = False) -> None:
             path, wanted = unquote(urlsplit(self.path).path), self.headers.get("Range")

@@ -1,0 +1,99 @@
+"""Trained models on the Hugging Face hub: one self-describing file, and a card that is filled from the run."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+from hmdb_lib import portable
+from hmdb_lib.errors import UserError
+
+FILE = f"model{portable.ENDING}"
+DATA = {
+    "hmdb51": "HMDB51 (Kuehne, Jhuang, Garrote, Poggio, Serre, ICCV 2011)",
+    "sample": "a sample set of drawn figures",
+}
+
+
+def push(source: Path | str, repository: str, *, public: bool = False, endpoint: str | None = None) -> str:
+    """Put a trained model (see `portable.read`) and its card into `<user>/<name>`, made if need be; returns the address.
+
+    The token is the one that `hf auth login` or HF_TOKEN gave. `endpoint`: another hub. Raises UserError.
+    """
+    with tempfile.TemporaryDirectory() as folder, _faults_told(repository):
+        portable.write(source, Path(folder) / FILE)
+        card(portable.read(source)).save(Path(folder) / "README.md")
+        api = HfApi(endpoint)
+        api.create_repo(repository, private=not public, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Add the model and its card")
+        return f"{api.endpoint}/{repository}"
+
+
+def pull(repository: str, *, endpoint: str | None = None) -> Path:
+    """The model file of `<user>/<name>`, in the hub's cache on this machine: what `Classifier.load` takes.
+
+    Raises UserError.
+    """
+    with _faults_told(repository):
+        return Path(hf_hub_download(repository, FILE, endpoint=endpoint))
+
+
+def card(trained: portable.Trained) -> ModelCard:
+    """What a stranger must know of a model: data, protocol, accuracy with its interval, size, limits."""
+    config, facts = trained.config, trained.facts
+    test, data = facts["test"], config.data
+    result = EvalResult(
+        task_type="video-classification",
+        dataset_type=data.name,
+        dataset_name=data.name,
+        dataset_split=f"test, split {data.split}",
+        metric_type="accuracy",
+        metric_value=test["accuracy"],
+    )
+    name = config.name or config.row
+    about = ModelCardData(
+        library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
+    )
+    interval = "one source video, so no interval"
+    if test["accuracy_low"] == test["accuracy_low"]:  # not nan
+        interval = (
+            f"95 % interval over source videos {100 * test['accuracy_low']:.1f} to {100 * test['accuracy_high']:.1f}"
+        )
+    judged = f"{config.evaluate.clips} clips x {config.evaluate.crops} crops, {config.evaluate.vote}"
+    lines = [
+        f"# {name}",
+        f"A video classifier of {len(trained.classes)} classes: {config.model.name}, row `{config.row}` of hmdb_lib.",
+        "## Result",
+        f"Test accuracy **{100 * test['accuracy']:.1f} %** ({interval}) on {test['videos']} videos; "
+        f"chance is {100 / len(trained.classes):.1f} %.",
+        "## Data and protocol",
+        f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",
+        f"- A clip: {data.frames} frames, {data.crop} x {data.crop} pixels.",
+        f"- A video: {judged} of their probabilities. The epoch was chosen on {config.train.choose_on}.",
+        f"- Started from: {config.model.pretrained}.",
+        "## Size",
+        f"{facts['parameters']['total']:,} parameters, {facts['flops'] / 1e9:.1f} GFLOP a clip.",
+        "## Limits",
+        "It knows its classes alone and gives one of them to any video. "
+        + ("It comes from a check that everything runs: it is no result. " if facts["quick"] else "")
+        + "One split and one seed do not tell how far another run would differ.",
+        "## Use",
+        "```python\nfrom hmdb_lib import hub\nfrom hmdb_lib.predict import Classifier\n\n"
+        'Classifier.load(hub.pull("<user>/<name>")).predict("video.mp4").videos[0].top()\n```',
+        "Classes: " + ", ".join(trained.classes),
+    ]
+    return ModelCard(f"---\n{about.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
+
+
+@contextmanager
+def _faults_told(repository: str) -> Iterator[None]:
+    try:
+        yield
+    except LocalTokenNotFoundError:
+        raise UserError(f"{repository}: no token for the hub; hf auth login, or set HF_TOKEN") from None
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+        raise UserError(f"{repository}: the hub does not answer as hoped ({str(error).splitlines()[0]})") from error
