@@ -211,7 +211,7 @@ def test_real_clips_train_and_are_judged_fold_by_fold(real_data, tmp_path, monke
         f"data.root={real_data / 'ut_interaction'}",
         "data.split=3",
         "quick=true",
-        "data.frames=8",
+        "data.limit=2",
     ]
     run = training.run(config.load("baseline", changes))
     assert run.folder.name == "ut_interaction-split3-seed0-quick"
