@@ -29,9 +29,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument(
         "changes", nargs="*", metavar="row | key=value", help="a row of experiments.yaml, then single keys"
     )
-    parser.add_argument(
-        "--config", type=Path, default=config.CONFIG, metavar="FILE", help="another config.yaml, a run's own too"
-    )
+    _add_config(parser)
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(argv)
     if arguments.end_with_stdin:
@@ -51,12 +49,14 @@ def main(argv: Sequence[str]) -> int:
         "study",
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
-        usage="python -m hmdb_lib study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [key=value ...]",
+        usage="python -m hmdb_lib study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
+        "                              [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
     study.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
     study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    _add_config(study)
     study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
     study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
     study.add_argument(
@@ -97,6 +97,11 @@ def main(argv: Sequence[str]) -> int:
     return guarded(lambda: _cost(arguments.rows, arguments.json, arguments.measure))
 
 
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    told = "another config.yaml, a part of one, or a run's own"
+    parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
+
+
 def guarded(work: Callable[[], object]) -> int:
     """Do the work; tell what a user can mend in one line on stderr. The exit code: 0, 2 for that, 130 for Ctrl-C."""
     try:
@@ -122,7 +127,16 @@ def _train(changes: Sequence[str], file: Path) -> None:
 def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
     from hmdb_lib import study  # noqa: PLC0415 - the help must not wait for torch to load
 
-    study.run(asked.names, asked.splits, asked.seeds, changes, on=asked.on, address=asked.address, gpus=asked.gpus)
+    study.run(
+        asked.names,
+        asked.splits,
+        asked.seeds,
+        changes,
+        file=asked.config,
+        on=asked.on,
+        address=asked.address,
+        gpus=asked.gpus,
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:

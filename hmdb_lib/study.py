@@ -47,6 +47,7 @@ def run(
     seeds: Sequence[int],
     changes: Sequence[str] = (),
     *,
+    file: Path = config.CONFIG,
     to_log: bool = False,
     on: str = "here",
     address: str | None = None,
@@ -54,14 +55,15 @@ def run(
 ) -> list[Path]:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
-    `changes` are key=value for every run; with name=x the runs are called <row>-x. With `to_log` what a run prints
-    goes to log.txt in its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at
-    once as there is room for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    `changes` are key=value for every run, over what its row says; with name=x the runs are called <row>-x. `file` is
+    another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
+    its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
+    for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
     Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """
     place = environment.place()
-    jobs = plan(names, splits, seeds, changes, place)
+    jobs = plan(names, splits, seeds, changes, place, file)
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     expected = expect(jobs, missing, place)
@@ -103,7 +105,12 @@ def run(
 
 
 def plan(
-    names: Sequence[str], splits: Sequence[int], seeds: Sequence[int], changes: Sequence[str], place: environment.Place
+    names: Sequence[str],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    changes: Sequence[str],
+    place: environment.Place,
+    file: Path = config.CONFIG,
 ) -> list[Job]:
     """The runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
     given = _pairs(changes)
@@ -123,8 +130,9 @@ def plan(
                 arguments = [*changes, f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
-                experiment = config.load(row, arguments, auto=place.best_dataset)
-                jobs.append(Job([row, *arguments], experiment, Run.of(experiment, place.results)))
+                experiment = config.load(row, arguments, file, place.best_dataset)
+                told = ["--config", str(file.resolve())]
+                jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
 
 
@@ -174,11 +182,15 @@ def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], 
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
     told_otherwise = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}
     changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in told_otherwise]
-    lines = [f"{', '.join([*names, *changed])} on {first.data.name}, split {splits}, seed {seeds}."]
+    data = first.data
+    lines = [
+        f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
+        f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
+    ]
     if first.quick:
         lines.append("A check that everything runs, on a few small clips: no result.")
-    if first.data.dataset != "hmdb51":
-        lines.append(f"The data are {first.data.name}, not HMDB51: no match for the published columns.")
+    if data.dataset != "hmdb51":
+        lines.append(f"The data are {data.name}, not HMDB51: no match for the published columns.")
     lines += [
         "Losses: at the chosen epoch, by video.",
         "Accuracy: of test videos, ± standard deviation over runs [95 % interval, bootstrap over source videos].",

@@ -120,6 +120,14 @@ def test_a_wrong_name_or_key_is_told_before_anything_starts(place, names, change
         study.run(names, [1], [0], changes)
 
 
+def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):
+    file = tmp_path / "small.yaml"
+    file.write_text("data:\n  frames: 8\ntrain:\n  batch_size: 3\n  lr: 0.5\n")
+    (job,) = study.plan(["published_optimiser"], [1], [0], [], place, file)
+    assert (job.config.data.frames, job.config.train.batch_size, job.config.train.lr) == (8, 3, 1e-3)
+    assert job.arguments[-2:] == ["--config", str(file)]
+
+
 def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
     pretend(study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)[0], 6)
     with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):
