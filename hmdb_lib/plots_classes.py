@@ -127,3 +127,18 @@ def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
     axes.grid(False, axis="y")
     figure.suptitle(f"{prediction.video}\n{prediction.label}: rank {rank + 1} of {len(probabilities)}")
     return figure
+
+
+@mpl.rc_context(STYLE)
+def along_time(table: pd.DataFrame) -> Figure:
+    """Probabilities of classes along a video, one panel a class: columns start, end (seconds), then the classes."""
+    names = table.columns[2:]
+    figure = Figure(figsize=(PAGE, 0.6 + 0.45 * len(names)), layout="constrained")
+    panels = np.ravel(figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False))
+    for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        width = table.end - table.start
+        axes.bar(table.start, table[name], width, align="edge", color=COLOURS[number % len(COLOURS)], edgecolor="white")
+        axes.set(ylim=(0, 1), yticks=(0, 1))
+        axes.set_ylabel(f"{name}\n{np.average(table[name], weights=width):.2f}", rotation=0, ha="right", va="center")
+    panels[-1].set_xlabel("seconds")
+    return figure

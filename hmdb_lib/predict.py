@@ -22,7 +22,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.transforms import even_crops, normalise
-from hmdb_lib.video import Timeline, VideoError, scan, stream_frames
+from hmdb_lib.video import Timeline, VideoError, read_frames, scan, stream_frames
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -50,6 +50,17 @@ class Prediction:
         """For each window its start and end in seconds and its most probable classes."""
         rows = zip(self.starts.tolist(), self.ends.tolist(), self.windows, strict=True)
         return [(start, end, self._best(row, count)) for start, end, row in rows]
+
+    def along(self, count: int = 5) -> pd.DataFrame:
+        """The `count` classes that are most probable in the whole, best first, over time.
+
+        One row a window with its start and end in seconds, then a column a class.
+        """
+        names = list(self.top(count))
+        table = pd.DataFrame(self.windows, columns=self.classes)[names]
+        table.insert(0, "start", self.starts)
+        table.insert(1, "end", self.ends)
+        return table
 
     def _best(self, probabilities: np.ndarray, count: int) -> dict[str, float]:
         best = np.argsort(-probabilities, kind="stable")[:count]
@@ -176,12 +187,23 @@ class Classifier:
         The mean over the crops that the configuration asks for (`evaluate.crops`).
         """
         crops = self.trained.config.evaluate.crops
-        clips = even_crops(clips.to(self.device.kind), self.trained.config.data.crop, crops)
-        clips = normalise(clips, self.trained.mean, self.trained.std)
+        clips = self.normalised(even_crops(clips, self.trained.config.data.crop, crops))
         dtype = DTYPES[self.device.precision]
         with torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32):
             logits = self.model(clips)
         return logits.float().softmax(1).unflatten(0, (-1, crops)).mean(1).cpu()
+
+    def clip(self, video: Path | str) -> Tensor:
+        """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
+        data = self.trained.config.data
+        rule = ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+        indices = rule.spread(scan(video), 1)[0]
+        frames = torch.from_numpy(read_frames(video, indices, tuple(data.resize)))
+        return even_crops(frames[None], data.crop, 1)[0]
+
+    def normalised(self, clips: Tensor) -> Tensor:
+        """Cropped clips uint8 B T H W C to float B C T H W on the device, as the model's weights expect them."""
+        return normalise(clips.to(self.device.kind), self.trained.mean, self.trained.std)
 
     def _judge(self, windows: list["Window"], batch_size: int) -> list[np.ndarray]:
         """The mean probabilities (classes,) of each window's clips, in double precision as the evaluation takes it."""

@@ -21,6 +21,7 @@ from hmdb_lib.config import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 # Chromium's own calls home, which would fail as page errors where there is no network.
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # which moves and beeps
 SETTINGS = {
     "notebook-extension/tracker": '{"windowingMode": "none"}',  # every cell in the page, seen or not
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
@@ -33,7 +34,7 @@ def browser():
     if not program:
         pytest.skip("HMDB_BROWSER names no Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=program, args=[*QUIET, *CAMERA])
         yield browser
         browser.close()
 
@@ -112,6 +113,14 @@ class Opened:
         """The cell whose code holds `text`."""
         return self.page.locator(".jp-CodeCell").filter(has_text=text)
 
+    def wait_for_change(self, place, before):
+        """Until the text of `place` is another than `before`."""
+        for _ in range(300):
+            if place.inner_text() != before:
+                return
+            time.sleep(0.1)
+        raise AssertionError("nothing changed")
+
     def failures(self):
         return self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
 
@@ -119,12 +128,44 @@ class Opened:
 @pytest.fixture
 def opened(browser, lab):
     page = browser.new_page(viewport={"width": 1400, "height": 1200}, service_workers="block")
-    yield lambda name: Opened(page, f"{lab}/{name}.ipynb")
+    yield lambda name: Opened(page, f"{lab}/{name}.ipynb?reset")
     page.close()
 
 
-@pytest.mark.parametrize("name", ["11_parameter_table"])
+@pytest.mark.parametrize("name", ["00_start_here", "11_parameter_table"])
 def test_a_notebook_runs_without_an_error_on_the_page(opened, name):
     notebook = opened(name)
     assert notebook.errors == []
     assert notebook.failures() == []
+
+
+def test_moving_a_slider_changes_the_models_table(opened):
+    notebook = opened("03_model_tour")
+    sizer = notebook.cell("widgets.model_sizer()")
+    before = sizer.locator("table").inner_text()
+    sizer.get_by_role("slider").first.focus()
+    notebook.page.keyboard.press("ArrowLeft")
+    notebook.wait_for_change(sizer.locator("table"), before)
+    assert notebook.errors == []
+
+
+def test_choosing_other_runs_changes_the_curves(opened):
+    opened("00_start_here")
+    opened("07_ablation_cross_and_self")
+    notebook = opened("10_overfitting_curves")
+    comparer = notebook.cell("widgets.run_comparer(results)")
+    both = comparer.locator("img").first.get_attribute("src")
+    assert comparer.locator("option").count() >= 2
+    comparer.locator("option").first.click()
+    comparer.locator(f"img:not([src='{both}'])").first.wait_for(timeout=30_000)
+    assert notebook.errors == []
+
+
+def test_the_webcam_is_recorded_and_judged(opened):
+    notebook = opened("14_predict")
+    view = notebook.cell("try_out(classifier")
+    before = view.locator("img").first.get_attribute("src")
+    view.get_by_text("from the webcam").click()
+    view.get_by_text("webcam.webm").wait_for(timeout=60_000)
+    assert view.locator("img").first.get_attribute("src") != before
+    assert notebook.errors == []

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from finished_run import write_finished_run
 
 from hmdb_lib import command, portable, training
@@ -183,3 +184,17 @@ def test_the_command_tells_a_bad_checkpoint_in_one_line(tmp_path, tiny_videos, c
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04.")
     assert command.main(["predict", str(tiny_videos), "--checkpoint", str(tmp_path / "model.safetensors")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_along_a_video_the_best_classes_stand_window_by_window(classifier, long_video):
+    (video,) = classifier.predict(long_video, window=1).videos
+    table = video.along(1)
+    (best,) = video.top(1)
+    assert list(table) == ["start", "end", best]
+    assert table[best].mean() == pytest.approx(video.top(1)[best])
+
+
+def test_the_clip_to_look_at_is_the_middle_one_as_the_model_sees_it(classifier, long_video):
+    clip = classifier.clip(long_video)
+    assert (clip.shape, clip.dtype) == ((8, 64, 64, 3), torch.uint8)
+    assert [bool(frame.float().mean() > 100) for frame in clip[[0, 4, -1]]] == [False, True, False]

@@ -60,6 +60,8 @@ MAY_IMPORT = {
     "predict": {"clips", "environment", "errors", "hmdb51", "models", "portable", "transforms", "video"},
     "export": {"errors", "portable", "transforms"},
     "hub": {"errors", "portable"},
+    "camera": set(),
+    "tryout": {"camera", "errors", "inside", "models", "plots_classes", "plots_clips", "predict", "widgets"},
     "inside": {"errors", "models"},
     "live": {"plots"},
     "notebook": {"environment", "errors"},

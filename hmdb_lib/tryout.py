@@ -1,0 +1,61 @@
+"""A trained model in a notebook, pointed at a video of one's own: uploaded, or from the webcam."""
+
+import html
+import tempfile
+from pathlib import Path
+
+import ipywidgets
+
+from hmdb_lib.camera import Camera
+from hmdb_lib.errors import UserError
+from hmdb_lib.inside import grad_cam, rollout
+from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.plots_classes import along_time
+from hmdb_lib.plots_clips import attention_overlay
+from hmdb_lib.predict import Classifier
+from hmdb_lib.widgets import Look, View, interactive, live, to_html
+
+
+def try_out(classifier: Classifier, video: Path) -> View:
+    """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`."""
+    if not live():
+        return interactive(lambda: look(classifier, video))
+    upload = ipywidgets.FileUpload(accept="video/*", description="upload a video")
+    camera, picture = Camera(), ipywidgets.HTML()
+
+    def show(file: Path, name: str) -> None:
+        try:
+            picture.value = f"<p>{html.escape(name)}</p>{to_html(look(classifier, file))}"
+        except UserError as error:
+            picture.value = html.escape(str(error).replace(str(file), name))
+
+    def take(content: bytes, name: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"video{Path(name).suffix}"
+            file.write_bytes(content)
+            show(file, name)
+
+    def uploaded(change: dict) -> None:
+        if change["new"]:
+            newest = change["new"][0]
+            take(bytes(newest["content"]), newest["name"])
+
+    upload.observe(uploaded, "value")
+    camera.observe(lambda change: take(change["new"], "webcam.webm"), "file")
+    show(video, video.name)
+    return ipywidgets.VBox([ipywidgets.HBox([upload, camera]), picture])
+
+
+def look(classifier: Classifier, video: Path) -> Look:
+    """The five most probable classes along the video, and where the model looked in its first window's middle clip.
+
+    Attention rollout for the hybrid, Grad-CAM for another model on a CNN, nothing for one without. Raises UserError.
+    """
+    (predicted,) = classifier.predict(video, window=2.0).videos
+    shown: list = [along_time(predicted.along())]
+    clip = classifier.clip(video)
+    if hasattr(classifier.model, "backbone"):
+        seen = rollout if isinstance(classifier.model, Hybrid) else grad_cam
+        maps = seen(classifier.model, classifier.normalised(clip[None]))[0]
+        shown.append(attention_overlay(clip.numpy(), maps.float().cpu().numpy()))
+    return shown
