@@ -1,7 +1,7 @@
 """The study's own architecture: R(2+1)D features read by a Perceiver (arXiv 2103.03206) of a few layers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +13,20 @@ from hmdb_lib.models.r2plus1d import R2Plus1DFamily
 
 
 def fourier_positions(
-    grid: Sequence[int], bands: int, max_freq: float, device: torch.device, dtype: torch.dtype
+    grid: Sequence[int],
+    bands: int,
+    max_freq: float,
+    device: torch.device,
+    dtype: torch.dtype,
+    part: slice = slice(None),
 ) -> Tensor:
     """Where each cell of a grid lies: sine, cosine and the position itself, for each axis.
 
     Positions run from -1 to 1 on each axis, frequencies from 1 to max_freq / 2 half turns (arXiv 2103.03206, 3.2).
-    Returns a tensor of shape (*grid, axes * (2 * bands + 1)).
+    Returns a tensor of shape (*grid, axes * (2 * bands + 1)), of which `part` keeps a stretch of the first axis.
     """
-    axes = torch.meshgrid(*(torch.linspace(-1, 1, size, device=device) for size in grid), indexing="ij")
+    lines = [torch.linspace(-1, 1, size, device=device) for size in grid]
+    axes = torch.meshgrid(lines[0][part], *lines[1:], indexing="ij")
     position = torch.stack(axes, dim=-1)[..., None]  # *grid axes 1
     angle = position * torch.linspace(1, max_freq / 2, bands, device=device) * math.pi  # *grid axes bands
     return torch.cat([angle.sin(), angle.cos(), position], dim=-1).flatten(-2).to(dtype)
@@ -36,7 +42,8 @@ class Attention(nn.Module):
         self.kv = nn.Linear(context, 2 * heads * head_width, bias=False)
         self.out = nn.Linear(heads * head_width, width)
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
+        """B N (heads d) to B heads N d."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N d
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
@@ -44,13 +51,13 @@ class Attention(nn.Module):
         k, v = self.kv(context).chunk(2, dim=-1)
         dropout = self.dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(
-            self._split(self.q(x)), self._split(k), self._split(v), dropout_p=dropout
+            self.split(self.q(x)), self.split(k), self.split(v), dropout_p=dropout
         )  # B heads N d
         return self.out(x.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, context: Tensor) -> Tensor:
         """How much each query looks at each key: B heads N M, each row summing to 1. For looking inside only."""
-        q, k = self._split(self.q(x)), self._split(self.kv(context).chunk(2, dim=-1)[0])
+        q, k = self.split(self.q(x)), self.split(self.kv(context).chunk(2, dim=-1)[0])
         return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
 
 
@@ -95,7 +102,11 @@ class AttentionLayer(nn.Module):
         """
         normed = self.norm(x)
         context = normed if self.norm_context is None else self.norm_context(context)
-        x = x[:, :queries] + self.drop(self.attention(normed[:, :queries], context))
+        return self.add(x[:, :queries], self.attention(normed[:, :queries], context))
+
+    def add(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention: both residual paths and the feed-forward, B N D."""
+        x = x + self.drop(attended)
         return x + self.drop(self.feed_forward(x))
 
 
@@ -189,43 +200,71 @@ class Hybrid(R2Plus1DFamily):
     def forward(self, clips: Tensor) -> Tensor:
         """Normalised clips B 3 T H W to logits B classes."""
         features = self.backbone(clips)  # B C T' H' W'
-        read = self.norm(self.attend(features))  # B D
+        return self.classify(self.attend(features), features.mean((2, 3, 4)))
+
+    def classify(self, read: Tensor, pool: Tensor) -> Tensor:
+        """What the attention gives, B D, and the features' mean, B C, to logits B classes."""
+        read = self.norm(read)
         if hasattr(self, "gate"):
-            return self.fc(features.mean((2, 3, 4)) + self.gate(read))
+            return self.fc(pool + self.gate(read))
         return self.classifier(read)
 
     def attend(self, features: Tensor) -> Tensor:
         """Features B C T' H' W' to what the classifier reads, B D."""
-        tokens = features.permute(0, 2, 3, 4, 1)  # B T' H' W' C: a view of channels-last memory
         if not self.cross:
+            tokens = features.permute(0, 2, 3, 4, 1)  # B T' H' W' C: a view of channels-last memory
             tokens = self.token_dropout(tokens.flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
                 tokens = self.projection(tokens)
             return self._self_attention(self._with_class_token(tokens), self.layers, last=True)[:, 0]
 
-        positions = fourier_positions(tokens.shape[1:4], self.bands, self.max_freq, tokens.device, tokens.dtype)
-        tokens = torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], dim=-1)
+        tokens = self.tokens(features)
         tokens = (
             tokens.flatten(0, 1).flatten(1, 2) if self.over_time else tokens.flatten(1, 3)
         )  # B M C or (B T') M/T' C
         tokens = self.token_dropout(tokens)
-        x = self.latents[:1].expand(len(tokens), -1, -1)  # B N D, or (B T') N D: B below stands for both
+        return self.read_out(self.through_groups(lambda cross, x: cross(x, tokens), len(features), len(tokens)))
+
+    def tokens(self, features: Tensor, start: int = 0, slots: int | None = None) -> Tensor:
+        """Features B C T' H' W' with their positions behind them: B T' H' W' C+P.
+
+        Of a longer video these are the time slots from `start` on, of `slots` in all.
+        """
+        tokens = features.permute(0, 2, 3, 4, 1)  # B T' H' W' C: a view of channels-last memory
+        times = tokens.shape[1]
+        grid = (slots or times, *tokens.shape[2:4])
+        part = slice(start, start + times)
+        positions = fourier_positions(grid, self.bands, self.max_freq, tokens.device, tokens.dtype, part)
+        return torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], dim=-1)
+
+    def through_groups(
+        self, read: Callable[[AttentionLayer, Tensor], Tensor], batch: int, rows: int, *, every: bool = False
+    ) -> Tensor:
+        """The latents, and the class token before them where there is self attention, behind all groups: B 1+N D.
+
+        `read(cross, x)` lets the latents x, `rows` N D, look at the tokens; rows is the batch, or B T' where latents
+        read each time slot on its own. Of the very last layer only the class token is computed, unless `every`.
+        """
+        x = self.latents[:1].expand(rows, -1, -1)
         token = None
         per_group = len(self.layers) // len(self.cross)
         for i, cross in enumerate(self.cross):
-            if 0 < i < len(self.latents):
-                x = x + self.latents[i]
-            x = cross(x, tokens)
-            if not per_group:
-                continue
-            x = x.reshape(len(features), -1, x.shape[-1])  # B N D, N over all time slots
-            x = self._with_class_token(x) if token is None else torch.cat([token, x], dim=1)
-            last = i + 1 == len(self.cross)
-            x = self._self_attention(x, self.layers[i * per_group : (i + 1) * per_group], last=last)
-            token, x = x[:, :1], x[:, 1:].reshape(len(tokens), -1, x.shape[-1])
-        if token is not None:
-            return token[:, 0]
-        return x.reshape(len(features), -1, x.shape[-1]).mean(1)
+            if i:
+                x = x.reshape(rows, -1, x.shape[-1])
+                x = x + self.latents[i] if i < len(self.latents) else x
+            x = read(cross, x)
+            x = x.reshape(batch, -1, x.shape[-1])  # B N D, N over all time slots
+            if per_group:
+                last = i + 1 == len(self.cross)
+                x = self._with_class_token(x) if token is None else torch.cat([token, x], dim=1)
+                x = self._self_attention(x, self.layers[i * per_group : (i + 1) * per_group], last=last and not every)
+                if not last:
+                    token, x = x[:, :1], x[:, 1:]
+        return x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        """Of what `through_groups` gives, what the classifier reads: the class token, or the mean of the latents, B D."""
+        return x[:, 0] if len(self.layers) else x.mean(1)
 
     def _with_class_token(self, x: Tensor) -> Tensor:
         return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
