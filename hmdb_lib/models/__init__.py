@@ -7,6 +7,7 @@ from torch import nn
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.bert import Bert3D
 from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.models.masked import mask
 from hmdb_lib.models.pretrained import load_pretrained
 from hmdb_lib.models.r2plus1d import Backbone, R2Plus1D
 from hmdb_lib.models.videomae import VideoMAE
@@ -18,7 +19,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "videomae": VideoMAE,
 }
 
-__all__ = ["ARCHITECTURES", "Backbone", "build", "load_pretrained"]
+__all__ = ["ARCHITECTURES", "Backbone", "build", "load_pretrained", "mask"]
 
 
 def build(name: str, classes: int, **arguments: object) -> nn.Module:

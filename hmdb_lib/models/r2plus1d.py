@@ -103,10 +103,20 @@ class Backbone(nn.Module):
             part.eval()
         return self
 
-    def times(self, frames: int) -> int:
-        """T', the time slots that are left of so many frames: each layer but the first halves them, rounding up."""
+    @property
+    def shrinks(self) -> tuple[int, int, int]:
+        """By how much T, H and W shrink: the stem halves space, each layer but the first time and space."""
         halvings = sum(name.startswith("layer") for name, _ in self.named_children()) - 1
-        return -(-frames // 2**halvings)
+        return 2**halvings, 2 ** (halvings + 1), 2 ** (halvings + 1)
+
+    def times(self, frames: int) -> int:
+        """T', the time slots that are left of so many frames, rounded up."""
+        return -(-frames // self.shrinks[0])
+
+    def grid(self, frames: int, size: int) -> tuple[int, int, int]:
+        """T', H', W' of the features of a clip of H = W = `size`."""
+        side = -(-size // self.shrinks[1])
+        return self.times(frames), side, side
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips B 3 T H W to features B C T' H' W'; clips below 8 frames or 64 x 64 pixels raise UserError."""

@@ -1,5 +1,6 @@
 """VideoMAE (arXiv 2203.12602): a plain vision transformer over space-time patches, as `transformers` carries it."""
 
+import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,29 @@ class VideoMAE(nn.Module):
                 f"unexpected or of another shape ({', '.join(sorted(wrong)[:3])}{', ...' if len(wrong) > 3 else ''})"
             )
         self.load_state_dict(state, strict=False)
+
+
+def pretraining_form(model: VideoMAE) -> nn.Module:
+    """`VideoMAEForPreTraining` of `transformers` round the very encoder of `model`, with the decoder of the paper.
+
+    Four layers of half the width, pixels normalised by patch (arXiv 2203.12602, 4.1 and table 2).
+    """
+    transformers = _transformers()
+    width, _, heads = VARIANTS[model.variant]
+    config = copy.deepcopy(model.config)
+    config.update(
+        {
+            "use_mean_pooling": False,  # a norm behind the encoder, as pretraining has it
+            "decoder_hidden_size": width // 2,
+            "decoder_num_attention_heads": heads // 2,
+            "decoder_num_hidden_layers": 4,
+            "decoder_intermediate_size": 2 * width,
+            "norm_pix_loss": True,
+        }
+    )
+    whole = transformers.VideoMAEForPreTraining(config)
+    whole.videomae.embeddings, whole.videomae.encoder = model.videomae.embeddings, model.videomae.encoder
+    return whole
 
 
 def _check(frames: int, height: int, width: int) -> None:

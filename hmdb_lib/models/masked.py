@@ -1,0 +1,174 @@
+"""Learning without labels: most of a clip is hidden, and the model says what is there (arXiv 2203.12602)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.hybrid import AttentionLayer, Hybrid, fourier_positions
+from hmdb_lib.models.videomae import TUBELET, VideoMAE, pretraining_form
+
+Cell = tuple[int, int, int]  # frames, pixels, pixels that one token stands for
+
+
+class Guess(NamedTuple):
+    """What a model says of the hidden cells, B M P (normalised as the target is), where they are, and its loss."""
+
+    loss: Tensor
+    pixels: Tensor
+    hidden: Tensor  # B M, True where hidden
+
+
+def tubes(batch: int, grid: tuple[int, int, int], share: float, device: torch.device | str) -> Tensor:
+    """Which tokens are hidden, B M: the same random places in every time slot, so that no neighbour in time tells.
+
+    `share` of the places, rounded, at least one hidden and one to be seen.
+    """
+    times, *sides = grid
+    places = math.prod(sides)
+    count = min(max(round(share * places), 1), places - 1)
+    hidden = torch.rand(batch, places, device=device).argsort(1) < count
+    return hidden[:, None].expand(-1, times, -1).flatten(1)
+
+
+def cut(clips: Tensor, cell: Cell) -> Tensor:
+    """Clips B C T H W as cells, B M (t h w) C, in the order of the tokens."""
+    x = clips.unflatten(4, (-1, cell[2])).unflatten(3, (-1, cell[1])).unflatten(2, (-1, cell[0]))
+    return x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)  # B C T' t H' h W' w -> B M (t h w) C
+
+
+def paste(cells: Tensor, cell: Cell, grid: tuple[int, int, int]) -> Tensor:
+    """The inverse of `cut`."""
+    x = cells.unflatten(2, cell).unflatten(1, grid)  # B T' H' W' t h w C
+    return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def pixel_targets(clips: Tensor, cell: Cell) -> Tensor:
+    """What is to be said of each cell, B M P: its pixels, normalised by cell and channel (arXiv 2203.12602, 3.3)."""
+    cells = cut(clips, cell)
+    mean, deviation = _spread(cells)
+    return ((cells - mean) / deviation).flatten(2)
+
+
+def _spread(cells: Tensor) -> tuple[Tensor, Tensor]:
+    return cells.mean(2, keepdim=True), cells.std(2, keepdim=True) + 1e-6
+
+
+class Masked(nn.Module):
+    """What both families share: an `encoder`, which is what is kept, the grid of its tokens and what they stand for."""
+
+    def __init__(self, encoder: nn.Module, cell: Cell, grid: tuple[int, int, int], share: float) -> None:
+        super().__init__()
+        self.encoder, self.cell, self.grid, self.share = encoder, cell, grid, share
+        self.mean, self.std = encoder.mean, encoder.std
+
+    def components(self) -> dict[str, list[nn.Parameter]]:
+        """The encoder's parts; what is new here counts with the classifier, which it stands in for."""
+        parts = self.encoder.components()
+        inside = {id(parameter) for parameter in self.encoder.parameters()}
+        return parts | {"classifier": [p for p in self.parameters() if id(p) not in inside]}
+
+    def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
+        """Normalised clips B 3 T H W and which tokens are hidden, B M, to what the model says of these."""
+        raise NotImplementedError
+
+    def forward(self, clips: Tensor) -> Guess:
+        """The same with tubes drawn by lot."""
+        return self.guess(clips, tubes(len(clips), self.grid, self.share, clips.device))
+
+    @torch.no_grad()
+    def picture(self, clips: Tensor, guess: Guess) -> tuple[Tensor, Tensor]:
+        """The clips as the model saw them (hidden cells at the mean colour), and as it fills them in: B 3 T H W.
+
+        A guess is of normalised pixels; for looking at, each hidden cell gets its own mean and deviation back.
+        """
+        cells = cut(clips, self.cell)  # B M P/3 3
+        mean, deviation = _spread(cells)
+        there = guess.hidden[:, :, None, None]
+        told = torch.zeros_like(cells)
+        told[guess.hidden] = guess.pixels.flatten(0, 1).unflatten(1, (-1, 3)).to(cells.dtype)
+        seen = torch.where(there, torch.zeros_like(cells), cells)
+        filled = torch.where(there, told * deviation + mean, cells)
+        return paste(seen, self.cell, self.grid), paste(filled, self.cell, self.grid)
+
+
+class MaskedHybrid(Masked):
+    """The hybrid's latents read the few tokens that are not hidden; queries of positions ask them what is elsewhere.
+
+    Hidden cells are blanked in the clip too: a CNN's token knows its surroundings far beyond its own cell. The decoder
+    is one cross attention from position queries (Fourier features of every cell) to the latents, and a linear layer.
+
+    Args:
+        encoder: the hybrid, with at least one cross attention over all tokens.
+        frames, size: T and H = W of the clips: multiples of what the CNN shrinks them by.
+        share: of the places in space that are hidden.
+
+    """
+
+    def __init__(self, encoder: Hybrid, frames: int, size: int, share: float) -> None:
+        if not encoder.cross or encoder.over_time:
+            raise UserError(
+                "masked modelling of the hybrid needs a cross attention over all tokens (hybrid.cross of 1 or more, "
+                "hybrid.latents_over_time=false)"
+            )
+        cell, grid = encoder.backbone.shrinks, encoder.backbone.grid(frames, size)
+        if any(full != cells * step for full, cells, step in zip((frames, size, size), grid, cell, strict=True)):
+            raise UserError(
+                f"clips of {frames} frames at {size} x {size} pixels do not divide into cells of {cell}, which are the "
+                "CNN's tokens; masked modelling needs data.frames and data.crop that do (16 or 8, and 112 or 64)"
+            )
+        super().__init__(encoder, cell, grid, share)
+        width, position = encoder.norm.normalized_shape[0], 3 * (2 * encoder.bands + 1)
+        self.queries = nn.Linear(position, width)
+        self.decoder = AttentionLayer(width, 8, context=width)
+        self.norm = nn.LayerNorm(width)
+        self.pixels = nn.Linear(width, 3 * math.prod(cell))
+
+    def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
+        """See `Masked.guess`."""
+        target = pixel_targets(clips, self.cell)
+        hybrid, batch = self.encoder, len(clips)
+        veil = (~hidden).unflatten(1, self.grid)[:, None].to(clips.dtype)  # B 1 T' H' W'
+        veil = veil.repeat_interleave(self.cell[0], 2).repeat_interleave(self.cell[1], 3)
+        veil = veil.repeat_interleave(self.cell[2], 4)
+        tokens = hybrid.tokens(hybrid.backbone(clips * veil)).flatten(1, 3)  # B M C+P
+        seen = hybrid.token_dropout(tokens[~hidden].unflatten(0, (batch, -1)))
+        latents = hybrid.through_groups(lambda cross, x: cross(x, seen), batch, batch, every=True)
+        places = fourier_positions(self.grid, hybrid.bands, hybrid.max_freq, clips.device, latents.dtype).flatten(0, 2)
+        asked = self.queries(places).expand(batch, -1, -1)[hidden].unflatten(0, (batch, -1))  # B hidden D
+        pixels = self.pixels(self.norm(self.decoder(asked, latents)))  # B hidden P
+        wanted = target[hidden].unflatten(0, (batch, -1))
+        return Guess(F.mse_loss(pixels.float(), wanted), pixels, hidden)
+
+
+class MaskedVideoMAE(Masked):
+    """VideoMAE as its authors pretrain it: the encoder sees the open tokens alone, a narrow transformer the rest.
+
+    Args:
+        encoder: the classifier whose transformer learns.
+        frames, size: T and H = W of the clips.
+        share: of the places in space that are hidden.
+
+    """
+
+    def __init__(self, encoder: VideoMAE, frames: int, size: int, share: float) -> None:
+        grid = (frames // TUBELET[0], size // TUBELET[1], size // TUBELET[2])
+        super().__init__(encoder, TUBELET, grid, share)
+        self.whole = pretraining_form(encoder)
+
+    def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
+        """See `Masked.guess`; the loss is that of `transformers`."""
+        out = self.whole(pixel_values=clips.transpose(1, 2).contiguous(), bool_masked_pos=hidden)
+        return Guess(out.loss, out.logits, hidden)
+
+
+def mask(model: nn.Module, frames: int, size: int, share: float) -> Masked:
+    """Wrap a model for learning without labels. Raises UserError for one that cannot."""
+    if isinstance(model, Hybrid):
+        return MaskedHybrid(model, frames, size, share)
+    if isinstance(model, VideoMAE):
+        return MaskedVideoMAE(model, frames, size, share)
+    raise UserError(f"train.objective=masked: {type(model).__name__} has no tokens to hide; use a hybrid or videomae")
