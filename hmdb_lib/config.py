@@ -41,6 +41,7 @@ class Data(Section):
     root: str | None
     split: Count
     limit: Count | None
+    sources: Count | None
     validation_share: Annotated[float, Field(strict=False, gt=0, le=0.5)]
     frames: Count
     clip_seconds: Positive | None
@@ -115,12 +116,16 @@ class VideoMAE(Section):
 class Train(Section):
     """The optimiser, its schedule, what is done to the clips, and the device."""
 
+    objective: Literal["classify", "masked"]
+    mask: Annotated[float, Field(strict=False, gt=0, lt=1)]
     epochs: Count
     batch_size: Count
     accumulate: Count
     optimiser: Literal["adamw", "adam", "sgd"]
     lr: Positive
     backbone_lr: Positive
+    attention_lr: Positive | None
+    frozen_epochs: Annotated[int, Field(ge=0)]
     layer_decay: Annotated[float, Field(strict=False, gt=0, le=1)]
     weight_decay: NotNegative
     schedule: Literal["cosine", "constant"]
@@ -150,6 +155,18 @@ class Train(Section):
     def _final_fit_was_chosen_honestly(self) -> "Train":
         if self.final_fit and self.choose_on == "test":
             raise ValueError("final_fit=true trains for the epochs that validation chose; set choose_on=validation")
+        return self
+
+    @model_validator(mode="after")
+    def _one_device_where_parts_thaw(self) -> "Train":
+        if self.frozen_epochs and self.devices != 1:
+            raise ValueError(f"frozen_epochs={self.frozen_epochs} works on one device; set devices=1")
+        return self
+
+    @model_validator(mode="after")
+    def _masked_modelling_has_no_accuracy(self) -> "Train":
+        if self.objective == "masked" and (self.final_fit or self.ema):
+            raise ValueError("objective=masked goes with neither final_fit nor ema")
         return self
 
 

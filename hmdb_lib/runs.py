@@ -43,7 +43,9 @@ class Run:
         """The folder where this experiment belongs, whether or not it was started."""
         kind = "-final" * config.train.final_fit + "-quick" * config.quick
         name = f"{config.data.name}-split{config.data.split}-seed{config.seed}{kind}"
-        return cls(Path(results) / "runs" / (config.name or config.row) / name)
+        # Runs that learn without labels have no accuracy: what reads results does not meet them.
+        place = "pretraining" if config.train.objective == "masked" else "runs"
+        return cls(Path(results) / place / (config.name or config.row) / name)
 
     def holds(self, config: Config) -> bool:
         """Whether this experiment was started here.
@@ -93,10 +95,11 @@ class Run:
         rows = [*before[before.epoch < row["epoch"]].to_dict("records"), row]
         write_whole(self.folder / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
 
-    def finish(self, predictions: pd.DataFrame, summary: dict[str, Any]) -> None:
-        """Write the test predictions, then the summary that marks the run as finished."""
+    def finish(self, predictions: pd.DataFrame | None, summary: dict[str, Any]) -> None:
+        """Write the test predictions, if there are any, then the summary that marks the run as finished."""
         self.previous.unlink(missing_ok=True)
-        write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
+        if predictions is not None:
+            write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
@@ -109,6 +112,8 @@ def status(config: Config, results: Path) -> str:
     if not run.holds(config):
         return f"not started: {run.folder}"
     if run.finished:
+        if config.train.objective == "masked":
+            return f"finished: reconstruction error {run.summary['last_epoch']['val_loss']:.3f}: {run.folder}"
         test = run.summary["test"]
         return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {run.folder}"
     epochs = chosen_epochs(config, results) if config.train.final_fit else config.train.epochs

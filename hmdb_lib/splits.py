@@ -1,5 +1,6 @@
 """Which videos train, validate and test: one table a data set, and a validation part that shares no source video."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pandas as pd
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS, read_split, source_group
+
+# Folders of a data set that comes cut into parts, as Kinetics does.
+PARTS = {"train": "train", "val": "validation", "validate": "validation", "validation": "validation", "test": "test"}
 
 
 def read_videos(dataset: str, root: Path, split: int, validation_share: float, seed: int) -> pd.DataFrame:
@@ -60,6 +64,16 @@ def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
     return videos.group.isin(taken)
 
 
+def limit_sources(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
+    """Training videos of at most `count` sources alone, drawn by the seed; the other parts stay as they are.
+
+    A larger count keeps the sources of a smaller one, so that a learning curve adds videos and takes none away.
+    """
+    train = videos.role == "train"
+    sources = np.random.default_rng(seed).permutation(sorted(videos.group[train].unique()))[:count]
+    return videos[~train | videos.group.isin(sources)].reset_index(drop=True)
+
+
 def limit(videos: pd.DataFrame, count: int | None) -> pd.DataFrame:
     """At most `count` present videos of a class in each part, the first in the table's order."""
     videos = videos[videos.present]
@@ -79,6 +93,8 @@ def _read_hmdb51(root: Path, split: int) -> pd.DataFrame:
 
 def _read_folder(root: Path, split: int) -> pd.DataFrame:
     index = root / "index.csv"
+    if not index.exists() and any((root / name).is_dir() for name in PARTS):
+        return _read_parts(root)
     if not index.exists():
         paths = sorted(p.relative_to(root) for p in root.glob("*/*") if p.suffix.lower() in VIDEO_ENDINGS)
         if not paths:
@@ -96,6 +112,28 @@ def _read_folder(root: Path, split: int) -> pd.DataFrame:
         videos["group"] = videos.path.map(source_group)
     videos["role"] = _roles(videos, split, index)
     return videos[["path", "label", "group", "role"]]
+
+
+def _read_parts(root: Path) -> pd.DataFrame:
+    """Kinetics' layout: <part>/<class>/<video>. A part without class folders (a test part without labels) is none."""
+    rows = [
+        (path.relative_to(root).as_posix(), path.parent.name, _kinetics_source(path.stem), role)
+        for name, role in PARTS.items()
+        for path in sorted((root / name).glob("*/*"))
+        if path.suffix.lower() in VIDEO_ENDINGS
+    ]
+    videos = pd.DataFrame(rows, columns=["path", "label", "group", "role"])
+    if not (videos.role == "train").any():
+        raise UserError(f"{root}: has no folder train/<class>/ with videos beside its other parts")
+    if not (videos.role == "test").any():  # as Kinetics is mostly handed around: validation is what is published
+        videos["role"] = videos.role.replace("validation", "test")
+    return videos
+
+
+def _kinetics_source(stem: str) -> str:
+    """The YouTube video behind <id>_<start>_<end>."""
+    match = re.fullmatch(r"(.{11})_\d{6}_\d{6}", stem)
+    return match[1] if match else source_group(stem)
 
 
 def _roles(videos: pd.DataFrame, split: int, index: Path) -> pd.Series:

@@ -9,24 +9,29 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 
-from hmdb_lib import cost, environment, models, plots
+from hmdb_lib import cost, environment, models, plots, plots_clips
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.config import Config
 from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.errors import UserError
 from hmdb_lib.evaluation import describe
+from hmdb_lib.learner import Learner
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.rescue import WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.runs import Run, chosen_epochs
-from hmdb_lib.splits import limit, read_videos, video_folder
+from hmdb_lib.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.transforms import even_crops
 from hmdb_lib.uncertainty import accuracy_interval
 from hmdb_lib.waiting import Waiting
 
@@ -39,6 +44,8 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     With train.final_fit the validation videos train too. The epochs are those that the same experiment without it
     chose, and the rates are those it had: they follow the schedule over train.epochs and stop on the way, because a
     schedule squeezed into fewer epochs is one that validation never judged. The last epoch is the one tested.
+
+    With train.objective=masked no label is read and nothing is tested: the run is what model.pretrained starts from.
 
     `callbacks` are Lightning's, such as `hmdb_lib.live.LiveCurves`.
 
@@ -56,26 +63,37 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     data = read_data(config, place)
     model = models.build(classes=len(data.classes), **config.architecture())
     last = newest_whole(record)
+    loaded: set[str] = set()
     if last:
         print(f"resuming after epoch {last.epochs} of {epochs}")
-    else:
-        models.load_pretrained(model, config.model.pretrained)
+    # What stands still in the first epochs is what came from elsewhere, so that must be known again there.
+    if not last or last.epochs < config.train.frozen_epochs:
+        loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
+    masked = config.train.objective == "masked"
+    if masked:
+        model = models.mask(model, config.data.frames, config.data.crop, config.train.mask)
+        loaded = {f"encoder.{name}" for name in loaded}
     model = model.to(memory_format=torch.channels_last_3d)
     if config.train.checkpointing:
         recompute_activations(model)
-    classifier = VideoClassifier(config, model, record)
+    learner = (MaskedModelling if masked else VideoClassifier)(config, model, record, loaded)
     with _quiet(), faults_told(record):
         trainer = _trainer(config, device, record, epochs, callbacks)
         try:
-            trainer.fit(classifier, data, ckpt_path=last and last.file, weights_only=True)
+            trainer.fit(learner, data, ckpt_path=last and last.file, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         best = torch.load(record.best, map_location="cpu", weights_only=True)
-        classifier.load_state_dict(best["state_dict"])
+        learner.load_state_dict(best["state_dict"])
         start = time.perf_counter()
-        trainer.test(classifier, data, verbose=False)
+        if not masked:
+            trainer.test(learner, data, verbose=False)
     if trainer.is_global_zero:
-        _record(record, config, data, classifier, best["epoch"], device, time.perf_counter() - start)
+        common = _summary(record, config, data, learner, device)
+        if masked:
+            _record_masked(record, common, data, learner)
+        else:
+            _record(record, config, common, data, learner, best["epoch"], time.perf_counter() - start)
     return record
 
 
@@ -104,7 +122,7 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
         print(
             f"{missing} of {len(videos)} listed videos are not on disk and left out; python -m data_prep verify names them"
         )
-    videos = limit(videos, data.limit)
+    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
     if config.train.final_fit:
         videos["role"] = videos.role.replace("validation", "train")
     folder = video_folder(data.dataset, root)
@@ -133,7 +151,8 @@ def _trainer(
     best = ModelCheckpoint(
         record.checkpoints,
         "best",
-        monitor=None if config.train.final_fit else "val_choice",  # None: the last epoch
+        # None: the last epoch. No validation says when masked modelling has learned what fine-tuning needs.
+        monitor=None if config.train.final_fit or config.train.objective == "masked" else "val_choice",
         mode="max",
         save_weights_only=True,
         save_on_train_epoch_end=True,
@@ -160,13 +179,39 @@ def _trainer(
     )
 
 
+def _summary(
+    record: Run, config: Config, data: ClipData, learner: Learner, device: environment.Device
+) -> dict[str, Any]:
+    """What a summary.json says of every run, whatever it learned."""
+    model = learner.model.encoder if isinstance(learner, MaskedModelling) else learner.model
+    return {
+        "row": config.row,
+        "name": config.name or config.row,
+        "data": config.data.name,
+        "split": config.data.split,
+        "seed": config.seed,
+        "quick": config.quick,
+        "final_fit": config.train.final_fit,
+        "classes": data.classes,
+        "epochs": config.train.epochs,
+        "parameters": cost.count(model),
+        "flops": cost.flops(model, config.data.frames, config.data.crop)["total"],
+        "seconds": {"training": float(record.metrics.seconds.sum())},
+        "unreadable": learner.unreadable,
+        "device": device.reason,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
+        | {"python": platform.python_version()},
+        "commit": _commit(),
+    }
+
+
 def _record(
     record: Run,
     config: Config,
+    summary: dict[str, Any],
     data: ClipData,
     classifier: VideoClassifier,
     epoch: int,
-    device: environment.Device,
     seconds: float,
 ) -> None:
     numbers, _, probabilities = classifier.scores["test"].videos()
@@ -180,30 +225,13 @@ def _record(
         axis=1,
     )
     metrics = record.metrics
-    chosen = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
     tested = accuracy_interval(predictions)
-    summary = {
-        "row": config.row,
-        "name": config.name or config.row,
-        "data": config.data.name,
-        "split": config.data.split,
-        "seed": config.seed,
-        "quick": config.quick,
-        "final_fit": config.train.final_fit,
-        "classes": data.classes,
+    summary |= {
         "test": describe(predictions, data.classes)
         | {"accuracy_low": tested.low, "accuracy_high": tested.high}
         | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]},
-        "epochs": config.train.epochs,
-        "best_epoch": chosen,
-        "parameters": cost.count(classifier.model),
-        "flops": cost.flops(classifier.model, config.data.frames, config.data.crop)["total"],
-        "seconds": {"training": float(metrics.seconds.sum()), "test": seconds},
-        "unreadable": classifier.unreadable,
-        "device": device.reason,
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
-        | {"python": platform.python_version()},
-        "commit": _commit(),
+        "best_epoch": metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict(),
+        "seconds": summary["seconds"] | {"test": seconds},
     }
     record.finish(predictions, summary)
     plots.save(plots.training_curves(metrics, title=record.folder.parent.name), record.folder / "curves")
@@ -212,6 +240,36 @@ def _record(
         f"(chance {1 / len(data.classes):.3f}), epoch {epoch}, "
         + ("the last" if config.train.final_fit else f"chosen on {config.train.choose_on}")
         + f"; all in {record.folder}"
+    )
+
+
+def _record_masked(record: Run, summary: dict[str, Any], data: ClipData, learner: MaskedModelling) -> None:
+    epoch = record.metrics.iloc[-1]
+    record.finish(None, summary | {"last_epoch": epoch.to_dict()})
+    plots.save(reconstruction_figure(learner, data), record.folder / "reconstruction")
+    print(
+        f"reconstruction error of unseen videos {epoch.val_loss:.3f} (1: knows nothing), after the last epoch; all in "
+        f"{record.folder}; model.pretrained={record.folder} starts from it"
+    )
+
+
+@torch.no_grad()
+def reconstruction_figure(learner: MaskedModelling, data: ClipData, clips: int = 2) -> Figure:
+    """Clips of the validation part: as they are, as a model sees them, and as it fills them in."""
+    learner.eval()
+    torch.manual_seed(0)
+    batch = even_crops(next(iter(data.val_dataloader()))["clips"][:clips], learner.config.data.crop, 1)
+    normalised = learner.normalised(batch).to(learner.device)
+    views = [normalised, *learner.model.picture(normalised, learner.model(normalised))]
+    mean, std = (torch.tensor(of)[:, None, None, None] for of in (learner.model.mean, learner.model.std))
+    pictures = [((view.cpu() * std + mean).clamp(0, 1) * 255).byte().permute(0, 2, 3, 4, 1).numpy() for view in views]
+    names = ("clip", "seen", "filled in")
+    return plots_clips.contact_sheet(
+        {
+            f"{name} {number + 1}": view[number]
+            for number in range(len(batch))
+            for name, view in zip(names, pictures, strict=True)
+        }
     )
 
 

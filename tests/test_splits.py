@@ -7,7 +7,7 @@ from hmdb_lib.config import load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import read_split, source_group
-from hmdb_lib.splits import hold_out, limit, read_videos
+from hmdb_lib.splits import hold_out, limit, limit_sources, read_videos
 from hmdb_lib.training import read_data
 
 
@@ -113,6 +113,31 @@ def test_a_limit_keeps_so_many_of_a_class_in_each_part():
         {"path": map(str, range(8)), "label": ["a", "b"] * 4, "role": ["train"] * 6 + ["test"] * 2, "present": True}
     )
     assert limit(videos, 1).groupby(["role", "label"]).size().tolist() == [1, 1, 1, 1]
+
+
+def test_more_sources_keep_the_ones_of_fewer_and_leave_the_other_parts_alone():
+    videos = pd.DataFrame({"group": [f"g{n // 2}" for n in range(12)], "role": ["train"] * 10 + ["test"] * 2})
+    kept = [limit_sources(videos, count, seed=3) for count in (1, 3, None)]
+    groups = [set(table.group[table.role == "train"]) for table in kept]
+    assert [len(found) for found in groups] == [1, 3, 5]
+    assert groups[0] < groups[1] < groups[2]
+    assert all((table.role == "test").sum() == 2 for table in kept)
+
+
+def test_kinetics_layout_has_its_parts_in_folders(tmp_path):
+    for part, count in (("train", 20), ("val", 2)):
+        for label in ("abseiling", "air drumming"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / part / label / f"{part[0]}{number:010d}_000001_000011.mp4").touch()
+    videos = read_videos("folder", tmp_path, 1, 0.1, seed=0)
+    assert videos.role.value_counts().to_dict() == {"train": 36, "test": 4, "validation": 4}
+    assert videos.path[videos.role == "test"].str.startswith("val/").all()
+    assert set(videos.label) == {"abseiling", "air drumming"}
+    (tmp_path / "val").rename(tmp_path / "validate")
+    (tmp_path / "train").rename(tmp_path / "was")
+    with pytest.raises(UserError, match="has no folder train"):
+        read_videos("folder", tmp_path, 1, 0.1, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,11 @@ class VideoMAE(nn.Module):
             return 1 + int(name.split(".")[3])
         return 0 if name.startswith("videomae.embeddings.") else self.last_layer
 
-    def load_from_hub(self, source: str) -> None:
+    def load_from_hub(self, source: str) -> set[str]:
         """Take the weights of a Hugging Face hub name or a local folder of `save_pretrained`.
 
         The cache is asked before the hub. A fine-tuned or a self-supervised checkpoint will do; what it lacks (a
-        head for these classes) stays at its fresh start. Raises UserError in one line.
+        head for these classes) stays at its fresh start. Returns the names of what was filled. Raises UserError in one line.
         """
         load = _transformers().VideoMAEForVideoClassification.from_pretrained
         options = {"num_labels": self.classes, "ignore_mismatched_sizes": True, "output_loading_info": True}
@@ -140,6 +140,7 @@ class VideoMAE(nn.Module):
                 f"unexpected or of another shape ({', '.join(sorted(wrong)[:3])}{', ...' if len(wrong) > 3 else ''})"
             )
         self.load_state_dict(state, strict=False)
+        return set(state)
 
 
 def pretraining_form(model: VideoMAE) -> nn.Module:
