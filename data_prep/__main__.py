@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from data_prep import download, extract, sample, verify
+from data_prep import download, extract, pairs, sample, verify
 from hmdb_lib.errors import UserError
 
 COMMANDS = {
@@ -11,6 +11,7 @@ COMMANDS = {
     "verify": (verify, "prove HMDB51 whole and write its manifest"),
     "extract": (extract, "decode every video once into a frame store that training reads fast"),
     "sample": (sample, "make the sample data set of drawn figures"),
+    "pairs": (pairs, "draw pairs of figures without end, to learn from before the real videos"),
 }
 
 

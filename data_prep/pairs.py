@@ -1,0 +1,91 @@
+"""As many drawn videos as one likes, to learn from before the real ones: two figures side by side, each with an action.
+
+A class is a pair of the sample data set's actions, whichever stands on the left: 36 of them, so that a horizontal flip
+changes no label. Another seed draws other videos, without end. The folder is class folders with an index.csv.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from data_prep.sample import ACTIONS, FPS
+from data_prep.scene import Take
+from hmdb_lib.errors import UserError
+from hmdb_lib.video import write_video
+
+PAIRS = tuple(itertools.combinations_with_replacement(ACTIONS, 2))
+VERSION = 1  # raise it whenever the same seed gives other files
+
+
+def make_pairs(root: Path, seed: int = 0, clips: int = 12, workers: int | None = None) -> Path:
+    """Make `clips` videos of each pair in the folder `root` and return `root`; goes on where it was cut off.
+
+    Three clips share their actors and backdrops, and one group in index.csv. `workers`: processes, one a CPU by
+    default. Raises UserError when `root` holds anything else.
+    """
+    root = Path(root).absolute()
+    asked = {"version": VERSION, "seed": seed, "clips": clips}
+    if clips < 6:
+        raise UserError(f"pairs: clips is {clips}; training, validation and test need at least 6 a class")
+    told = root / "pairs.json"
+    if root.exists() and any(root.iterdir()) and not (told.is_file() and json.loads(told.read_text()) == asked):
+        raise UserError(f"{root}: holds something else than the pairs asked for; remove it or name another folder")
+    root.mkdir(parents=True, exist_ok=True)
+    told.write_text(json.dumps(asked))
+    jobs = [(root, pair, number, seed) for pair in PAIRS for number in range(clips)]
+    todo = [job for job in jobs if not _file(*job).exists()]
+    if todo:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            list(tqdm(pool.map(_film, *zip(*todo, strict=True)), "drawing pairs", len(todo), unit="clip"))
+    with (root / "index.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "group"])
+        for root_, pair, number, seed_ in jobs:
+            path = _file(root_, pair, number, seed_).relative_to(root)
+            table.writerow([path.as_posix(), path.parent.name, f"{path.parent.name}-{number // 3}"])
+    return root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `python -m data_prep pairs`."""
+    parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
+    parser.add_argument("--clips", type=int, default=12, help="videos of each of the 36 classes (default: 12)")
+    parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Returns the exit code; what goes wrong is raised as UserError."""
+    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.workers)
+    return 0
+
+
+def _file(root: Path, pair: tuple[str, str], number: int, seed: int) -> Path:
+    return root / "+".join(pair) / f"pair{seed}_{number:04d}.avi"
+
+
+def _film(root: Path, pair: tuple[str, str], number: int, seed: int) -> None:
+    """Draw both actions and put their middle halves side by side, as long as the shorter one."""
+    source, take = divmod(number, 3)
+    stage = PAIRS.index(pair) * 1_000_000 + 2 * source  # no two figures of any class or side share a stage
+    films = []
+    for side, label in enumerate(pair):
+        motion, backwards = ACTIONS[label]
+        frames = Take(motion, stage + side, take, seed).draw(FPS)[0]
+        films.append(frames[::-1] if backwards else frames)
+    if np.random.default_rng([seed, stage, take]).random() < 0.5:
+        films.reverse()
+    length, width = min(map(len, films)), films[0].shape[2]
+    halves = [film[:length, :, width // 4 : width // 4 + width // 2] for film in films]
+    file = _file(root, pair, number, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f"part-{file.name}")
+    write_video(beside, np.ascontiguousarray(np.concatenate(halves, 2)), FPS)
+    beside.replace(file)
