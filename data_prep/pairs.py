@@ -27,13 +27,14 @@ VERSION = 1  # raise it whenever the same seed gives other files
 def make_pairs(root: Path, seed: int = 0, clips: int = 12, workers: int | None = None) -> Path:
     """Make `clips` videos of each pair in the folder `root` and return `root`; goes on where it was cut off.
 
-    Three clips share their actors and backdrops, and one group in index.csv. `workers`: processes, one a CPU by
+    Three clips share their actors and backdrops, and one group in index.csv; of eight groups one tests and one
+    validates. `workers`: processes, one a CPU by
     default. Raises UserError when `root` holds anything else.
     """
     root = Path(root).absolute()
     asked = {"version": VERSION, "seed": seed, "clips": clips}
-    if clips < 6:
-        raise UserError(f"pairs: clips is {clips}; training, validation and test need at least 6 a class")
+    if clips < 7:
+        raise UserError(f"pairs: clips is {clips}; test, validation and training need at least 7 a class")
     told = root / "pairs.json"
     if root.exists() and any(root.iterdir()) and not (told.is_file() and json.loads(told.read_text()) == asked):
         raise UserError(f"{root}: holds something else than the pairs asked for; remove it or name another folder")
@@ -46,10 +47,12 @@ def make_pairs(root: Path, seed: int = 0, clips: int = 12, workers: int | None =
             list(tqdm(pool.map(_film, *zip(*todo, strict=True)), "drawing pairs", len(todo), unit="clip"))
     with (root / "index.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["path", "label", "group"])
+        table.writerow(["path", "label", "group", "split"])
         for root_, pair, number, seed_ in jobs:
             path = _file(root_, pair, number, seed_).relative_to(root)
-            table.writerow([path.as_posix(), path.parent.name, f"{path.parent.name}-{number // 3}"])
+            source = number // 3
+            part = {0: "test", 1: "validation"}.get(source % 8, "train")
+            table.writerow([path.as_posix(), path.parent.name, f"{path.parent.name}-{source}", part])
     return root
 
 

@@ -1,7 +1,7 @@
 """Which frames make a clip: arithmetic on frame times, the same for videos and for a frame store."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,22 @@ class ClipRule:
     clip_seconds: float | None = None
     frame_step: float | None = None
     short: str = "loop"
+
+    def longer(self, frames: int) -> "ClipRule":
+        """The rule for clips of another number of frames, as many of them a second as before."""
+        seconds = None if self.clip_seconds is None else self.clip_seconds * frames / self.frames
+        return replace(self, frames=frames, clip_seconds=seconds)
+
+    def whole(self, timeline: Timeline) -> np.ndarray:
+        """Frame indices (T,) of a video from its first frame to its last, as one clip of whatever length it takes.
+
+        A video that is shorter than a clip gives that clip.
+        """
+        count = math.floor(float(timeline.times[-1]) / self._step(timeline) + 1e-6) + 1
+        if count <= self.frames:
+            return self._at(timeline, 0.0)
+        moments = np.arange(count) * self._step(timeline)
+        return np.searchsorted(timeline.times, moments + 1e-6, side="right") - 1
 
     def random(self, timeline: Timeline, draw: float) -> np.ndarray:
         """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where."""

@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
     predict.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
     predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to name; default: 5")
     predict.add_argument("--window", type=float, default=10, metavar="SECONDS", help="judge longer videos in windows")
+    predict.add_argument("--whole", action="store_true", help="one clip of all frames instead of many short ones")
     predict.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one object: videos and skipped")
@@ -143,7 +144,10 @@ def _predict(arguments: argparse.Namespace) -> None:
     from hmdb_lib.predict import Classifier  # noqa: PLC0415 - the help must not wait for torch to load
 
     classifier = Classifier.load(arguments.checkpoint, arguments.device)
-    predictions = classifier.predict(arguments.videos, window=arguments.window)
+    if arguments.whole:
+        predictions = classifier.whole_of_each(arguments.videos)
+    else:
+        predictions = classifier.predict(arguments.videos, window=arguments.window)
     if arguments.json:
         print(json.dumps(predictions.tree(arguments.top), indent=2))
     elif arguments.csv:

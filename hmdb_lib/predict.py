@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from hmdb_lib.clips import ClipRule
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.models.fold import fold_batch_norm
+from hmdb_lib.models.r2plus1d import SMALLEST
+from hmdb_lib.models.streaming import classify_in_parts, streams
+from hmdb_lib.models.videomae import VideoMAE
 from hmdb_lib.transforms import even_crops, normalise
 from hmdb_lib.video import Timeline, VideoError, read_frames, scan, stream_frames
 
@@ -131,6 +135,7 @@ class Classifier:
         *,
         window: float = 10.0,
         clips: int | str | None = None,
+        frames: int | None = None,
         batch_size: int = 16,
         workers: int | str = "auto",
     ) -> Predictions:
@@ -138,7 +143,8 @@ class Classifier:
 
         A video of up to `window` seconds is judged as the run's test videos were, by `evaluate.clips` clips (or
         `clips`), of which the probabilities are averaged; a longer one is cut into windows of equal length, each
-        judged like that. `batch_size` clips, of however many videos, go through the model at once. Each of the
+        judged like that. With `frames` the clips have so many of them, as many a second as the run's, and so span more or
+        less of the video. `batch_size` clips, of however many videos, go through the model at once. Each of the
         `workers` processes holds a few windows' clips at a time, however long the video is.
 
         A file that cannot be read is skipped and told. Raises VideoError when none can be read, UserError for
@@ -151,7 +157,7 @@ class Classifier:
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if workers == "auto":
             workers = min(8, os.cpu_count() or 1, len(paths)) if len(paths) > 1 else 0
-        rule = ClipRule(config.data.frames, config.data.clip_seconds, config.data.frame_step, config.data.short)
+        rule = self.rule.longer(frames) if frames else self.rule
         loader = DataLoader(
             Windows(paths, rule, tuple(config.data.resize), clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
@@ -170,15 +176,68 @@ class Classifier:
                 for item, probabilities in zip(windows, self._judge(windows, batch_size), strict=True):
                     found.setdefault(item.number, []).append((item.start, item.end, probabilities))
                 bar.update(len(found.keys() | skipped.keys()) - bar.n)
-        if len(skipped) == len(paths):
-            more = f" (and none of the other {len(paths) - 1} can be read)" if len(paths) > 1 else ""
-            raise VideoError(skipped[0] + more)
         # A file that fails on the way is skipped whole: a mean over what came before would pass for the video's.
         predicted = [
             Prediction(paths[number], self.classes, *map(np.array, zip(*found[number], strict=True)))
             for number in sorted(found.keys() - skipped.keys())
         ]
-        return Predictions(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
+        return _told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
+
+    @property
+    def rule(self) -> ClipRule:
+        """How the run cut its clips."""
+        data = self.trained.config.data
+        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+
+    def whole_of_each(self, videos: Path | str | Iterable[Path | str]) -> Predictions:
+        """`whole` of files, and of the videos in folders (with a bar); errors as `predict` tells them."""
+        paths = find_videos([videos] if isinstance(videos, Path | str) else videos)
+        predicted, skipped = [], {}
+        for path in tqdm(paths, "videos", unit="video", disable=len(paths) == 1):
+            try:
+                predicted.append(self.whole(path))
+            except VideoError as error:
+                skipped[path] = str(error)
+                tqdm.write(f"skipped, cannot be read ({len(skipped)} so far): {error}", file=sys.stderr)
+        return _told(predicted, skipped)
+
+    @torch.inference_mode()
+    def whole(self, video: Path | str) -> Prediction:
+        """Classify a video by one clip that holds all of it, at the run's frames a second.
+
+        A hybrid with cross attention reads it in parts, in memory that does not grow with the video (see
+        `hmdb_lib.models.streaming`); another model takes it in one piece. Raises VideoError.
+        """
+        timeline = scan(video)
+        indices = self.rule.whole(timeline)
+        if isinstance(self.model, VideoMAE):  # takes frames in twos
+            indices = indices[: len(indices) // 2 * 2]
+        crops = self.trained.config.evaluate.crops
+        with self._autocast():
+            if streams(self.model):
+                step = self.model.backbone.shrinks[0]
+                read = partial(self._parts, video, indices, max(step, self.trained.config.data.frames // step * step))
+                logits = classify_in_parts(self.model, read, len(indices), batch=crops)
+            else:
+                logits = torch.cat([self.model(part) for part in self._parts(video, indices, len(indices))])
+        probabilities = logits.float().softmax(1).mean(0).double().cpu().numpy()
+        return Prediction(Path(video), self.classes, np.zeros(1), np.array([timeline.duration]), probabilities[None])
+
+    def _parts(self, video: Path | str, indices: np.ndarray, size: int) -> Iterator[Tensor]:
+        """The frames at `indices` as normalised clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
+        data, crops = self.trained.config.data, self.trained.config.evaluate.crops
+        if len(indices) <= data.frames:  # a short video's clip may loop
+            shown = iter(read_frames(video, indices, tuple(data.resize)))
+        else:
+            wanted, counts = np.unique(indices, return_counts=True)
+            frames = stream_frames(video, wanted, tuple(data.resize))
+            shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
+        left = len(indices)
+        while left:
+            count = left if left < size + SMALLEST[0] else size  # too few for the CNN go with those before
+            clip = torch.from_numpy(np.stack(list(islice(shown, count))))
+            yield self.normalised(even_crops(clip[None], data.crop, crops))
+            left -= count
 
     @torch.inference_mode()
     def probabilities(self, clips: Tensor) -> Tensor:
@@ -188,16 +247,18 @@ class Classifier:
         """
         crops = self.trained.config.evaluate.crops
         clips = self.normalised(even_crops(clips, self.trained.config.data.crop, crops))
-        dtype = DTYPES[self.device.precision]
-        with torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32):
+        with self._autocast():
             logits = self.model(clips)
         return logits.float().softmax(1).unflatten(0, (-1, crops)).mean(1).cpu()
+
+    def _autocast(self) -> torch.autocast:
+        dtype = DTYPES[self.device.precision]
+        return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
 
     def clip(self, video: Path | str) -> Tensor:
         """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
-        rule = ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
-        indices = rule.spread(scan(video), 1)[0]
+        indices = self.rule.spread(scan(video), 1)[0]
         frames = torch.from_numpy(read_frames(video, indices, tuple(data.resize)))
         return even_crops(frames[None], data.crop, 1)[0]
 
@@ -212,6 +273,13 @@ class Classifier:
         clips = torch.cat([window.clips for window in windows])
         probabilities = torch.cat([self.probabilities(part) for part in clips.split(batch_size)]).double()
         return [part.mean(0).numpy() for part in probabilities.split([len(window.clips) for window in windows])]
+
+
+def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
+    if not predicted:
+        first, *others = skipped.values()
+        raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
+    return Predictions(predicted, skipped)
 
 
 def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *, window: float = 10.0) -> Predictions:

@@ -57,7 +57,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
     Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs.
     """
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
-    pools = {row: _pool(of_row) for row, of_row in runs.items() if of_row}
+    pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
     lines = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
     for row, predictions in pools.items():
         summaries = pd.json_normalize([run.summary for run in runs[row]])
@@ -151,7 +151,8 @@ def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> lis
     return [stem.with_name(f"{stem.name}.{ending}") for ending in files]
 
 
-def _pool(runs: Sequence[Run]) -> pd.DataFrame:
+def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
+    """The predictions of runs of one kind in one table, its index their split and seed; see `uncertainty.pool`."""
     return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
 
 

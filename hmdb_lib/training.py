@@ -97,13 +97,18 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     return record
 
 
+def root_of(config: Config, place: environment.Place) -> Path:
+    """The folder of an experiment's data set."""
+    data = config.data
+    return Path(data.root).expanduser() if data.root else place.data / data.dataset
+
+
 def read_data(config: Config, place: environment.Place) -> ClipData:
     """The loaders of an experiment, after saying in a line or two what data they read.
 
     Makes the sample data set where it is asked for and missing. Raises UserError.
     """
-    data = config.data
-    root = Path(data.root).expanduser() if data.root else place.data / data.dataset
+    data, root = config.data, root_of(config, place)
     if data.dataset == "sample":
         from data_prep.sample import make_sample  # noqa: PLC0415 - only this one case needs the generator
 

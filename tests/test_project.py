@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "tables": {"runs", "uncertainty"},
     "launch": {"environment", "errors"},
     "study": {"config", "cost", "data", "environment", "errors", "launch", "models", "runs", "tables", "training"},
+    "stages": {"config", "environment", "runs", "study", "tables", "training", "uncertainty"},
+    "longer": {"environment", "predict", "runs", "splits", "training", "uncertainty"},
     "command": {
         *(
             "config",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.hybrid import AttentionLayer, Hybrid
@@ -36,6 +36,11 @@ class RunningAttention:
         return self.values / self.weight
 
 
+def streams(model: nn.Module) -> bool:
+    """Whether a model can read a video in parts: a hybrid whose cross attention reads all tokens."""
+    return isinstance(model, Hybrid) and len(model.cross) > 0 and not model.over_time
+
+
 @torch.no_grad()
 def classify_in_parts(model: Hybrid, parts: Callable[[], Iterable[Tensor]], frames: int, *, batch: int = 1) -> Tensor:
     """Logits (B, classes) of `batch` videos that come in parts, each normalised clips B 3 t H W of `frames` in all.
@@ -45,7 +50,7 @@ def classify_in_parts(model: Hybrid, parts: Callable[[], Iterable[Tensor]], fram
     CNN shrinks time by (8 frames with eight blocks). Raises UserError for a model whose latents grow with time or
     that has no cross attention.
     """
-    if not isinstance(model, Hybrid) or not model.cross or model.over_time:
+    if not streams(model):
         raise UserError(
             "only a hybrid with cross attention over all tokens reads a video in parts (hybrid.cross of 1 or more, "
             "hybrid.latents_over_time=false)"

@@ -1,0 +1,87 @@
+"""Two stages: what a first stage on other videos is worth, by how few real ones the second stage gets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from hmdb_lib import config, environment, study, training
+from hmdb_lib.config import Config
+from hmdb_lib.runs import Run, write_whole
+from hmdb_lib.tables import pool_runs
+from hmdb_lib.uncertainty import accuracy_interval, compare
+
+
+def learning_curve(
+    arms: Mapping[str, Sequence[str]],
+    counts: Sequence[int],
+    splits: Sequence[int],
+    seeds: Sequence[int] = (0,),
+    *,
+    updates: int,
+    changes: Sequence[str] = (),
+    file: Path = config.CONFIG,
+    to_log: bool = False,
+) -> Path:
+    """Train every arm on each number of source videos, run what is missing, and write the table.
+
+    Args:
+        arms: a name -> a row of experiments.yaml, then its key=value, such as model.pretrained=<a run's folder>.
+            The first arm of a row is what the row's others are compared with, pair by pair on the same videos.
+        counts: how many source videos train (`data.sources`).
+        splits, seeds: of every arm and count.
+        updates: optimiser steps, the same for all: fewer videos are seen more often. Rounded to whole epochs.
+        changes: key=value for every run, over what the arms say.
+        file: another config.yaml under what the rows say.
+        to_log: as in `hmdb_lib.study.run`.
+
+    Returns <results>/tables/learning_curve-<arms>-<data>.csv; its columns are in results/README.md.
+
+    """
+    place = environment.place()
+    runs: dict[tuple[str, int], list[Run]] = {}
+    jobs: dict[tuple[str, int], tuple[str, list[str]]] = {}
+    for count in counts:
+        for arm, (row, *own) in arms.items():
+            asked = [*own, *changes, f"data.sources={count}"]
+            epochs = _epochs(config.load(row, asked, file, place.best_dataset), updates, splits[0])
+            warmup = min(1.0, 0.1 * epochs)
+            asked += [f"train.epochs={epochs}", f"train.warmup_epochs={warmup}", f"name={arm}-{count}"]
+            jobs[arm, count] = (row, asked)
+            runs[arm, count] = [job.run for job in study.plan([row], splits, seeds, asked, place, file)]
+    for row, asked in jobs.values():
+        study.run([row], splits, seeds, asked, file=file, to_log=to_log)
+    table = _table(arms, runs)
+    data = next(iter(runs.values()))[0].config.data.name
+    written = place.results / "tables" / f"learning_curve-{'+'.join(arms)}-{data}.csv"
+    write_whole(written, table.to_csv(index=False))
+    return written
+
+
+def _epochs(experiment: Config, updates: int, split: int) -> int:
+    """So many epochs make `updates` steps on the training videos of an experiment."""
+    experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"split": split})})
+    videos = len(training.read_data(experiment, environment.place()).tables["train"])
+    train = experiment.train
+    return max(1, round(updates / max(1, videos // train.batch_size // train.accumulate)))
+
+
+def _table(arms: Mapping[str, Sequence[str]], runs: Mapping[tuple[str, int], Sequence[Run]]) -> pd.DataFrame:
+    lines = []
+    for (arm, count), of_arm in runs.items():
+        finished = [run for run in of_arm if run.finished]
+        first = next(name for name, words in arms.items() if words[0] == arms[arm][0])
+        line = {"arm": arm, "sources": count, "runs": len(finished), "reference": None if arm == first else first}
+        if finished:
+            predictions = pool_runs(finished)
+            accuracy = accuracy_interval(predictions)
+            line |= {"videos": len(predictions), "accuracy": accuracy.value}
+            line |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+            other = [run for run in runs[first, count] if run.finished]
+            if other and arm != first:
+                versus = compare(predictions, pool_runs(other))
+                line |= {"difference": versus.difference, "difference_low": versus.low, "difference_high": versus.high}
+        lines.append(line)
+    columns = ["arm", "sources", "runs", "videos", "accuracy", "accuracy_low", "accuracy_high"]
+    columns += ["reference", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(lines).reindex(columns=columns)

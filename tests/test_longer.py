@@ -1,0 +1,92 @@
+"""A trained model on longer clips: what is judged, and that a whole video in parts is the whole video."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from finished_run import write_finished_run
+
+from hmdb_lib.clips import ClipRule
+from hmdb_lib.longer import by_native_length, judge_lengths
+from hmdb_lib.predict import Classifier
+from hmdb_lib.video import Timeline, scan, write_video
+
+SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+ROWS = {
+    "cross1_self1": SMALL,
+    "baseline": {"model__blocks": 1},
+    "bert": {"model__blocks": 3},
+    "videomae_small": {"data__crop": 64, "data__resize": "[66,88]", "train__mixup": 0},
+}
+
+
+def classifier_of(config, folder):
+    return Classifier.load(write_finished_run(config, folder).folder, "cpu", "fp32")
+
+
+@pytest.fixture
+def long_video(tmp_path):
+    random = np.random.default_rng(0)
+    frames = [random.integers(low, low + 100, (48, 64, 3), dtype=np.uint8) for low in (0, 150, 0) for _ in range(27)]
+    write_video(tmp_path / "long.mp4", frames, 20)
+    return tmp_path / "long.mp4"
+
+
+def test_a_longer_rule_shows_as_many_frames_a_second():
+    rule = ClipRule(16, clip_seconds=2.0).longer(64)
+    assert (rule.frames, rule.clip_seconds) == (64, 8.0)
+    assert ClipRule(16, frame_step=2).longer(64) == ClipRule(64, frame_step=2)
+
+
+@pytest.mark.parametrize("frames", [9, 10, 50, 301])
+def test_a_whole_video_is_read_from_its_first_frame_to_its_last(frames):
+    timeline = Timeline.even(frames, 30)
+    indices = ClipRule(8, frame_step=3).whole(timeline)
+    if frames > 8 * 3:
+        assert (indices == np.arange(0, frames, 3)).all()
+    else:
+        assert len(indices) == 8
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_method_takes_a_whole_video(tiny_config, tmp_path, long_video, row):
+    classifier = classifier_of(tiny_config(row, **ROWS[row]), tmp_path / "run")
+    predicted = classifier.whole(long_video)
+    assert predicted.probabilities.sum() == pytest.approx(1)
+    assert predicted.ends.tolist() == [pytest.approx(81 / 20)]
+
+
+def test_a_hybrid_sees_in_parts_every_frame_of_the_whole(tiny_config, tmp_path, long_video):
+    classifier = classifier_of(
+        tiny_config("cross1_self1", **SMALL, data__frame_step=1, data__clip_seconds="null"), tmp_path / "run"
+    )
+    indices = classifier.rule.whole(scan(long_video))
+    parts = list(classifier._parts(long_video, indices, 8))
+    (whole,) = classifier._parts(long_video, indices, len(indices))
+    assert [part.shape[2] for part in parts] == [8] * 9 + [9]
+    assert torch.equal(torch.cat(parts, 2), whole)
+
+
+def test_a_run_is_judged_at_each_length_on_the_same_videos(tiny_config, tmp_path):
+    run = write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+    table, predictions = judge_lengths(run, [12, "all"])
+    assert table.frames.tolist() == [8, 12, "all"]
+    assert (table.videos == 4).all()
+    assert table.difference[0] == 0
+    assert (table.accuracy_low <= table.accuracy).all()
+    assert (predictions.native_frames == 12).all()
+    assert predictions.groupby("frames").video.nunique().eq(4).all()
+
+
+def test_accuracy_by_length_counts_as_many_videos_in_each_part():
+    predictions = pd.DataFrame(
+        {
+            **{"video": list("abcdef"), "group": list("abcdef"), "label": ["x"] * 6},
+            **{"x": [0.9] * 3 + [0.1] * 3, "y": [0.1] * 3 + [0.9] * 3},
+            **{"frames": 8, "native_frames": [10, 20, 30, 40, 50, 60]},
+        }
+    )
+    found = by_native_length(predictions, bins=2)
+    assert found.videos.tolist() == [3, 3]
+    assert found.accuracy.tolist() == [1, 0]
+    assert found.longest.tolist() == [30, 60]
