@@ -24,15 +24,17 @@ PAIRS = tuple(itertools.combinations_with_replacement(ACTIONS, 2))
 VERSION = 1  # raise it whenever the same seed gives other files
 
 
-def make_pairs(root: Path, seed: int = 0, clips: int = 12, workers: int | None = None) -> Path:
-    """Make `clips` videos of each pair in the folder `root` and return `root`; goes on where it was cut off.
+def make_pairs(
+    root: Path, seed: int = 0, clips: int = 12, classes: int = len(PAIRS), workers: int | None = None
+) -> Path:
+    """Make `clips` videos of the first `classes` pairs in the folder `root` and return it; goes on where it was cut off.
 
     Three clips share their actors and backdrops, and one group in index.csv; of eight groups one tests and one
     validates. `workers`: processes, one a CPU by
     default. Raises UserError when `root` holds anything else.
     """
     root = Path(root).absolute()
-    asked = {"version": VERSION, "seed": seed, "clips": clips}
+    asked = {"version": VERSION, "seed": seed, "clips": clips, "classes": classes}
     if clips < 7:
         raise UserError(f"pairs: clips is {clips}; test, validation and training need at least 7 a class")
     told = root / "pairs.json"
@@ -40,7 +42,7 @@ def make_pairs(root: Path, seed: int = 0, clips: int = 12, workers: int | None =
         raise UserError(f"{root}: holds something else than the pairs asked for; remove it or name another folder")
     root.mkdir(parents=True, exist_ok=True)
     told.write_text(json.dumps(asked))
-    jobs = [(root, pair, number, seed) for pair in PAIRS for number in range(clips)]
+    jobs = [(root, pair, number, seed) for pair in PAIRS[:classes] for number in range(clips)]
     todo = [job for job in jobs if not _file(*job).exists()]
     if todo:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -60,13 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m data_prep pairs`."""
     parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
-    parser.add_argument("--clips", type=int, default=12, help="videos of each of the 36 classes (default: 12)")
+    parser.add_argument("--clips", type=int, default=12, help="videos of each class (default: 12)")
+    parser.add_argument("--classes", type=int, default=len(PAIRS), help="of the 36 (default: all)")
     parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Returns the exit code; what goes wrong is raised as UserError."""
-    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.workers)
+    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.classes, arguments.workers)
     return 0
 
 

@@ -112,6 +112,31 @@ def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
     return _points(points, labels[cost], "test accuracy (%), 95 % interval")
 
 
+@mpl.rc_context(STYLE)
+def learning_curve(table: pd.DataFrame) -> Figure:
+    """Test accuracy with its 95 % interval against the number of source videos, a line an arm.
+
+    `table` is the CSV of `hmdb_lib.stages.learning_curve`; points without a finished run are left out.
+    """
+    return _lines(table.dropna(subset=["accuracy"]), "arm", "sources", "source videos in training")
+
+
+@mpl.rc_context(STYLE)
+def accuracy_by_frames(table: pd.DataFrame) -> Figure:
+    """Test accuracy with its 95 % interval against the frames of a clip, from `hmdb_lib.longer`.
+
+    With columns shortest and longest, a line for each part of the videos. The length `all` stands at the right end.
+    """
+    table = table.assign(frames=table.frames.astype(str))
+    if "longest" in table:
+        table["part"] = [
+            f"videos of {low} to {high} frames" for low, high in zip(table.shortest, table.longest, strict=True)
+        ]
+    else:
+        table["part"] = "all videos"
+    return _lines(table, "part", "frames", "frames of a clip")
+
+
 def save(figure: Figure, path: Path, endings: Sequence[str] = ("png",)) -> list[Path]:
     """Write a figure beside one path, one file an ending (png, svg, pdf)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +164,23 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
         axes.errorbar(point.x, point.y, errors, label=name, capsize=2, elinewidth=0.8, **(look | {"linestyle": ""}))
     axes.set(xlabel=x, ylabel=y)
     axes.margins(0.1)
+    _legend(figure)
+    return figure
+
+
+def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
+    """A line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(table[x]))}
+    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * table[kind].nunique()), layout="constrained")
+    axes = figure.subplots()
+    parts = dict(list(table.groupby(kind, sort=False)))
+    for number, (name, part, look) in enumerate(_looks(parts)):
+        # Beside each other, so that intervals can be read.
+        shifted = part[x].map(places) + 0.06 * (number - (len(parts) - 1) / 2)
+        errors = [(part.accuracy - part.accuracy_low).clip(lower=0), (part.accuracy_high - part.accuracy).clip(lower=0)]
+        axes.errorbar(shifted, 100 * part.accuracy, [100 * error for error in errors], label=name, capsize=2, **look)
+    axes.set_xticks(list(places.values()), [str(value) for value in places])
+    axes.set(xlabel=label, ylabel="test accuracy (%), 95 % interval")
     _legend(figure)
     return figure
 

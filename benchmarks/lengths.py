@@ -1,0 +1,100 @@
+"""How time and memory grow with the clip: `python -m benchmarks.lengths [--json FILE] [--frames 16 32 64]`.
+
+Every method's forward pass at each number of frames, each in a process of its own; for the methods on a CNN also what
+stands behind it alone, because the CNN's own cost is linear. The exponent is that of a straight line through the
+logarithms. Theory for N latents, M tokens, L self-attention layers: the hybrid N M + L N^2, a transformer over all
+tokens M^2, and M is proportional to the frames.
+"""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from hmdb_lib import config, cost, models
+from hmdb_lib.models.streaming import classify_in_parts
+
+CLASSES, PART = 51, 16
+ROWS = ("cross1_self1", "blocks4_cross1_self6", "bert_32frames", "videomae_small")
+THEORY = {
+    "cross1_self1": "N M + L N^2",
+    "blocks4_cross1_self6": "N M + L N^2",
+    "bert_32frames": "T'^2 of few",
+    "videomae_small": "M^2",
+}
+
+
+class Given(nn.Module):
+    """Stands in for a CNN: features of the right shape, at no cost."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.channels, self.shrinks = backbone.channels, backbone.shrinks
+        self.times = backbone.times
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips B 3 T H W to features B C T' H' W'."""
+        sizes = (-(-size // step) for size, step in zip(clips.shape[2:], self.shrinks, strict=True))
+        return clips.new_ones(len(clips), self.channels, *sizes)
+
+
+class InParts(nn.Module):
+    """A hybrid that reads the same clip in parts."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits B classes; no part is made before its turn."""
+        shape, frames = (1, 3, PART, *clips.shape[3:]), clips.shape[2]
+        return classify_in_parts(self.model, lambda: (torch.ones(shape) for _ in range(frames // PART)), frames)
+
+
+def build(row: str, kind: str) -> nn.Module:
+    """A row's model: whole, its head alone, or reading in parts."""
+    arguments = config.load(row, auto="hmdb51").architecture()
+    model = models.build(arguments.pop("name"), CLASSES, **arguments)
+    if kind == "head":
+        model.backbone = Given(model.backbone)
+    return InParts(model).eval() if kind == "in parts" else model
+
+
+def main() -> int:
+    """Measure, print the table, write it as JSON."""
+    parser = argparse.ArgumentParser("python -m benchmarks.lengths", description="How cost grows with the clip.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a list of {name, frames, seconds, bytes}")
+    parser.add_argument("--frames", type=int, nargs="+", default=[16, 32, 64], help="multiples of 16")
+    parser.add_argument("--repeats", type=int, default=3, help="timed passes (default: %(default)s)")
+    arguments = parser.parse_args()
+    kinds = [(row, kind) for row in ROWS for kind in ("whole", "head") if (row, kind) != ("videomae_small", "head")]
+    kinds.append(("cross1_self1", "in parts"))
+    rows = []
+    for row, kind in tqdm(kinds, "methods"):
+        size = config.load(row, auto="hmdb51").data.crop
+        for frames in arguments.frames:
+            found = cost.measure_forward(partial(build, row, kind), frames, size, repeats=arguments.repeats)
+            rows.append({"name": f"{row}, {kind}", "frames": frames} | found)
+    print(f"{'method':<34}{'frames':>7}{'s':>9}{'MB':>8}")
+    for row in rows:
+        print("{name:<34}{frames:7}{seconds:9.3f}{megabytes:8.0f}".format(**row, megabytes=row["bytes"] / 1e6))
+    print(f"\n{'method':<34}{'exponent of time':>17}{'theory':>14}")
+    for row, kind in kinds:
+        own = [line for line in rows if line["name"] == f"{row}, {kind}"]
+        slope = np.polyfit(np.log([line["frames"] for line in own]), np.log([line["seconds"] for line in own]), 1)[0]
+        print(
+            f"{row + ', ' + kind:<34}{slope:17.2f}{THEORY[row] if kind != 'whole' or row == 'videomae_small' else 'CNN: M':>14}"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

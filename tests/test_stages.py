@@ -1,0 +1,33 @@
+"""Two stages: every arm takes as many steps on the same videos, and differences have intervals."""
+
+import pandas as pd
+import pytest
+
+from hmdb_lib import plots, stages
+
+SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
+def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, count, epochs):
+    assert stages._epochs(tiny_config(data__sources=count), updates=6, split=1) == epochs
+
+
+@pytest.mark.slow
+def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_videos):
+    tiny = tiny_config().flat()
+    own = ("data.dataset", "data.root", "data.frames", "data.resize", "data.crop", "data.workers", "evaluate.clips")
+    own += ("train.precision", "train.batch_size", "model.pretrained")
+    changes = [f"{key}={tiny[key]}" for key in own]
+    arms = {"scratch": ["cross1_self1", *SMALL], "fast": ["cross1_self1", *SMALL, "train.lr=0.01"]}
+    file = stages.learning_curve(arms, [4, 8], [1], updates=2, changes=changes, to_log=True)
+    table = pd.read_csv(file)
+    assert file.name == f"learning_curve-scratch+fast-{tiny_videos.name}.csv"
+    assert list(zip(table.arm, table.sources, strict=True)) == [
+        (arm, count) for count in (4, 8) for arm in ("scratch", "fast")
+    ]
+    assert (table.videos == 4).all()
+    assert table.reference.fillna("").tolist() == ["", "scratch"] * 2
+    compared = table[table.arm == "fast"]
+    assert (compared.difference_low <= compared.difference).all()
+    assert len(plots.learning_curve(table).axes[0].containers) == 2
