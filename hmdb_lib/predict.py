@@ -120,6 +120,12 @@ class Classifier:
         self.trained, self.device, self.classes = trained, device, trained.classes
         self.model = fold_batch_norm(trained.build()).to(device.kind, memory_format=torch.channels_last_3d)
 
+    @property
+    def rule(self) -> ClipRule:
+        """How a clip is cut, as in training."""
+        data = self.trained.config.data
+        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
         """From a run's folder, its best.ckpt or a portable file, see `portable.read`. Raises UserError."""
@@ -151,9 +157,8 @@ class Classifier:
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if workers == "auto":
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
-        rule = ClipRule(config.data.frames, config.data.clip_seconds, config.data.frame_step, config.data.short)
         loader = DataLoader(
-            Windows(paths, rule, tuple(config.data.resize), clips, window),
+            Windows(paths, self.rule, tuple(config.data.resize), clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
             num_workers=workers,
             collate_fn=list,
@@ -196,8 +201,7 @@ class Classifier:
     def clip(self, video: Path | str) -> Tensor:
         """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
-        rule = ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
-        indices = rule.spread(scan(video), 1)[0]
+        indices = self.rule.spread(scan(video), 1)[0]
         frames = torch.from_numpy(read_frames(video, indices, tuple(data.resize)))
         return even_crops(frames[None], data.crop, 1)[0]
 
