@@ -86,7 +86,9 @@ def main(argv: Sequence[str]) -> int:
     look.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
     export = commands.add_parser("export", help="a trained model as one file to hand on")
     export.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
-    export.add_argument("--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx or .pt2")
+    export.add_argument(
+        "--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx, .pt2 or .xml (OpenVINO)"
+    )
     push = commands.add_parser("push", help="a trained model and its card to the Hugging Face hub")
     push.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
     push.add_argument("--to", required=True, metavar="USER/NAME")
