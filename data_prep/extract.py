@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import os
 import tarfile
 import tempfile
 import zlib
@@ -24,6 +23,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from data_prep.disk import need, told_when_full
+from hmdb_lib.cores import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.frames import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
@@ -295,7 +295,7 @@ def _sha256(file: Path) -> str:
 @contextmanager
 def _mapped(jobs: list[_Job], workers: int | None) -> Iterator[Iterator[Done]]:
     """The results in the jobs' order; one worker is this process."""
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers or cores(), len(jobs))
     if workers <= 1:
         yield map(_Job.run, jobs)
         return

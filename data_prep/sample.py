@@ -9,7 +9,6 @@ import argparse
 import csv
 import json
 import multiprocessing
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from data_prep.scene import Take
+from hmdb_lib.cores import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import source_group
 from hmdb_lib.video import write_video
@@ -69,7 +69,7 @@ def make_sample(
         for number in range(clips)
     ]
     clips_made = []  # (class, source, file name, boxes)
-    with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn")) as pool:
         made = pool.map(_film, takes, [asked["classes"]] * len(takes), [partial / "videos"] * len(takes))
         for cuts in tqdm(made, "drawing the sample data set", len(takes), unit="take"):
             clips_made += cuts

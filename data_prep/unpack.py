@@ -13,6 +13,7 @@ import rarfile
 from tqdm.auto import tqdm
 
 from data_prep import disk
+from hmdb_lib.cores import cores
 from hmdb_lib.errors import UserError
 
 try:  # no wheel for every platform
@@ -48,7 +49,7 @@ def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | Non
         unpack(archive, classes, ".rar")
     archives = sorted(classes.glob("*.rar"))
     # Spawned, not forked: a notebook's process has threads, and a fork of those may hang. UnRAR itself has globals.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers or cores(), get_context("spawn"), initializer=_end_with_parent) as pool:
         list(tqdm(pool.map(partial(_unpack_class, videos), archives), desc="unpack", total=len(archives), unit="class"))
     shutil.rmtree(classes)
 

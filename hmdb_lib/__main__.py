@@ -1,4 +1,4 @@
-"""The door to all but training: python -m hmdb_lib cost | study | predict | export | push | pull ..."""
+"""The door to all but training: python -m hmdb_lib cost | study | predict | look | export | push | pull ..."""
 
 import sys
 

@@ -38,7 +38,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost | study | predict | export | push | pull ...`; returns the exit code."""
+    """`python -m hmdb_lib cost | study | predict | look | export | push | pull ...`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
     commands = parser.add_subparsers(dest="command", required=True)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
@@ -72,9 +72,24 @@ def main(argv: Sequence[str]) -> int:
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one object: videos and skipped")
     form.add_argument("--csv", action="store_true", help="one row a video, or window of it, and class")
+    look = commands.add_parser("look", help="where a trained model looked in a video, over its frames")
+    look.add_argument("video", metavar="FILE")
+    look.add_argument("--checkpoint", required=True, metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
+    look.add_argument("--to", required=True, type=Path, metavar="FILE", help="a video (.mp4) or a figure (.png, .svg)")
+    look.add_argument(
+        "--latents",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="the cross attention of these; default: rollout through all layers, Grad-CAM for a CNN",
+    )
+    look.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
     export = commands.add_parser("export", help="a trained model as one file to hand on")
     export.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
-    export.add_argument("--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx or .pt2")
+    export.add_argument(
+        "--to", required=True, type=Path, metavar="FILE", help="ending in .safetensors, .onnx, .pt2 or .xml (OpenVINO)"
+    )
     push = commands.add_parser("push", help="a trained model and its card to the Hugging Face hub")
     push.add_argument("checkpoint", metavar="RUN", help="a run's folder, best.ckpt or .safetensors")
     push.add_argument("--to", required=True, metavar="USER/NAME")
@@ -89,6 +104,8 @@ def main(argv: Sequence[str]) -> int:
         return guarded(lambda: _study(arguments, changes))
     if arguments.command == "predict":
         return guarded(lambda: _predict(arguments))
+    if arguments.command == "look":
+        return guarded(lambda: _look(arguments))
     if arguments.command == "export":
         return guarded(lambda: _export(arguments.checkpoint, arguments.to))
     if arguments.command == "push":
@@ -154,6 +171,15 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(predictions.table(arguments.top).to_csv(index=False), end="")
     else:
         print(predictions.text(arguments.top))
+
+
+def _look(arguments: argparse.Namespace) -> None:
+    from hmdb_lib import overlay  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.predict import Classifier  # noqa: PLC0415
+
+    classifier = Classifier.load(arguments.checkpoint, arguments.device)
+    overlay.write(classifier, arguments.video, arguments.to, arguments.latents)
+    print(f"written: {arguments.to}")
 
 
 def _export(checkpoint: str, file: Path) -> None:

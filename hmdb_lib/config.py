@@ -119,7 +119,7 @@ class Train(Section):
     objective: Literal["classify", "masked"]
     mask: Annotated[float, Field(strict=False, gt=0, lt=1)]
     epochs: Count
-    batch_size: Count
+    batch_size: Count | Literal["auto"]
     accumulate: Count
     optimiser: Literal["adamw", "adam", "sgd"]
     lr: Positive
@@ -149,6 +149,12 @@ class Train(Section):
     def _warm_up_ends(self) -> "Train":
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_device_is_tried(self) -> "Train":
+        if self.batch_size == "auto" and self.devices != 1:
+            raise ValueError(f"batch_size=auto tries one device; with devices={self.devices} give the number it finds")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""A trained model for programs without this kit: by torch.export (.pt2), to ONNX, or as weights that describe themselves.
+"""A trained model for programs without this kit: torch.export (.pt2), ONNX, OpenVINO (.xml), or weights alone.
 
-What .pt2 and .onnx compute takes cropped clips as they come out of a decoder, uint8 B T H W C in RGB with any B, and
+What .pt2, .onnx and .xml (its weights in a .bin beside it) compute takes cropped clips as they come out of a decoder, uint8 B T H W C in RGB with any B, and
 gives logits (B, classes): normalising is part of it, and the description of `portable` lies in the file.
 """
 
@@ -16,6 +16,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.transforms import normalise
 
 DESCRIPTION = "hmdb_lib"  # under this name the description lies in the file
+NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".xml": ("openvino",)}
 DIFFERENCE = 1e-3  # of a logit, at most, between the exported model and this one
 
 
@@ -38,14 +39,13 @@ def write(source: Path | str, file: Path | str) -> None:
     made with. Raises UserError for another ending, for a missing library, and where the two differ.
     """
     file = Path(file).expanduser()
-    savers = {".pt2": _save_pt2, ".onnx": _save_onnx}
+    savers = {".pt2": _save_pt2, ".onnx": _save_onnx, ".xml": _save_openvino}
     if file.suffix == portable.ENDING:
         portable.write(source, file)
         return
     if file.suffix not in savers:
         raise UserError(f"{file}: its ending is none of {', '.join([portable.ENDING, *savers])}")
-    if file.suffix == ".onnx":
-        _check_for_onnx(file)
+    _check_libraries(file)
     trained = portable.read(source)
     whole = Whole(trained)
     # strict: the other way of tracing takes the batch's size for a constant where a model asks len(tensor).
@@ -60,7 +60,8 @@ def write(source: Path | str, file: Path | str) -> None:
             difference = float((whole(clips) - logits).abs().max())
         if not difference < DIFFERENCE:
             raise UserError(f"{file}: not written, its logits would differ by {difference:.2g} from the model's own")
-        part.replace(file)
+        for written in sorted(Path(folder).iterdir()):  # .bin before .xml, which reads it
+            written.replace(file.with_name(written.name))
 
 
 def _save_pt2(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
@@ -79,10 +80,21 @@ def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Pa
     return torch.from_numpy(session.run(None, {"clips": clips.numpy()})[0])
 
 
-def _check_for_onnx(file: Path) -> None:
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+def _save_openvino(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
+    import openvino  # noqa: PLC0415 - optional
+
+    model = openvino.convert_model(program)
+    model.set_rt_info(description, DESCRIPTION)
+    openvino.save_model(model, file, compress_to_fp16=False)
+    # Where a processor has bf16 OpenVINO computes in it unless told: fast, and too coarse for the comparison.
+    compiled = openvino.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return torch.from_numpy(compiled(clips.numpy())[0])
+
+
+def _check_libraries(file: Path) -> None:
+    missing = [name for name in NEEDS.get(file.suffix, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"{file}: ONNX needs what is not installed: pip install {' '.join(missing)}")
+        raise UserError(f"{file}: needs what is not installed: pip install {' '.join(missing)}")
 
 
 def _clips(trained: portable.Trained, count: int) -> Tensor:

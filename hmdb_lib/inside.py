@@ -1,5 +1,7 @@
 """Where in a clip a trained model looks: attention of the latents, attention rollout, Grad-CAM."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,13 +10,19 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models.hybrid import Attention, Hybrid
 
 
-def latent_maps(model: nn.Module, clips: Tensor) -> Tensor:
-    """What each latent of the last cross attention looks at, on the clip's own frames: B N T H W.
+def latent_maps(model: nn.Module, clips: Tensor, latents: Sequence[int] | None = None) -> Tensor:
+    """What each latent of the last cross attention, or each of those chosen, looks at, on the clip's frames: B N T H W.
 
     Normalised clips B 3 T H W in; values as `Hybrid.attention_maps` gives them (without cross attention the class
-    token's, N = 1), scaled up between the cells of its coarse grid. Raises UserError for a model without attention.
+    token's, N = 1), scaled up between the cells of its coarse grid. Raises UserError for a model without attention, and
+    for a latent that it has not.
     """
-    return to_frames(_hybrid(model).attention_maps(clips)[-1], clips)
+    maps = _hybrid(model).attention_maps(clips)[-1]
+    if latents is not None:
+        if not all(0 <= latent < maps.shape[1] for latent in latents):
+            raise UserError(f"latents {', '.join(map(str, latents))}: the model's count from 0 to {maps.shape[1] - 1}")
+        maps = maps[:, list(latents)]
+    return to_frames(maps, clips)
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from hmdb_lib.plots import PAGE, STYLE
 
+HEAT, ALPHA = "magma", 0.6
+
 
 @mpl.rc_context(STYLE)
 def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
@@ -48,11 +50,18 @@ def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figu
         above.set_title(f"frame {frame}")
         below.imshow(clip[frame].mean(-1), cmap="gray", vmin=0, vmax=255)
         edges = (-0.5, width - 0.5, height - 0.5, -0.5)
-        heat = {"cmap": "magma", "vmin": 0, "vmax": maps.max(), "alpha": 0.6}
+        heat = {"cmap": HEAT, "vmin": 0, "vmax": maps.max(), "alpha": ALPHA}
         below.imshow(maps[slot], extent=edges, interpolation="bilinear", **heat)
         _bare(above)
         _bare(below)
     return figure
+
+
+def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """The same for a video: a clip uint8 T H W C beside itself in grey under maps T H W; uint8 T H 2W C."""
+    heat = mpl.colormaps[HEAT](maps / max(maps.max(), np.finfo(float).tiny))[..., :3] * 255  # T H W C
+    below = (1 - ALPHA) * clip.mean(-1, keepdims=True) + ALPHA * heat
+    return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
 
 
 @mpl.rc_context(STYLE)

@@ -1,7 +1,6 @@
 """Point a trained model at videos of any length: what is in them, as a whole and along their time."""
 
 import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 
 from hmdb_lib import environment, portable
 from hmdb_lib.clips import ClipRule
+from hmdb_lib.cores import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.models.fold import fold_batch_norm
@@ -124,6 +124,12 @@ class Classifier:
         self.trained, self.device, self.classes = trained, device, trained.classes
         self.model = fold_batch_norm(trained.build()).to(device.kind, memory_format=torch.channels_last_3d)
 
+    @property
+    def rule(self) -> ClipRule:
+        """How a clip is cut, as in training."""
+        data = self.trained.config.data
+        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
         """From a run's folder, its best.ckpt or a portable file, see `portable.read`. Raises UserError."""
@@ -156,7 +162,7 @@ class Classifier:
         if window <= 0 or batch_size < 1 or (isinstance(clips, int) and clips < 1):
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if workers == "auto":
-            workers = min(8, os.cpu_count() or 1, len(paths)) if len(paths) > 1 else 0
+            workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
         rule = self.rule.longer(frames) if frames else self.rule
         loader = DataLoader(
             Windows(paths, rule, tuple(config.data.resize), clips, window),
@@ -182,12 +188,6 @@ class Classifier:
             for number in sorted(found.keys() - skipped.keys())
         ]
         return _told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
-
-    @property
-    def rule(self) -> ClipRule:
-        """How the run cut its clips."""
-        data = self.trained.config.data
-        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
 
     def whole_of_each(self, videos: Path | str | Iterable[Path | str]) -> Predictions:
         """`whole` of files, and of the videos in folders (with a bar); errors as `predict` tells them."""

@@ -48,14 +48,15 @@ class Run:
         return cls(Path(results) / place / (config.name or config.row) / name)
 
     def holds(self, config: Config) -> bool:
-        """Whether this experiment was started here.
+        """Whether this experiment was started here. Where it says train.batch_size=auto, any number stands for it.
 
         Raises UserError, naming the keys, when the folder belongs to an experiment that differs.
         """
         if not (self.folder / "config.yaml").exists():
             return False
         before, now = self.config.flat(), config.flat()
-        differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS]
+        settled = {"train.batch_size"} if now["train.batch_size"] == "auto" else set()
+        differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS | settled]
         if differing:
             changes = ", ".join(f"{key} ({before.get(key)} there, {now[key]} now)" for key in differing)
             raise UserError(
@@ -120,12 +121,17 @@ def status(config: Config, results: Path) -> str:
     return f"epoch {len(run.metrics)} of {epochs} done: {run.folder}"
 
 
+def without_final_fit(config: Config) -> Config:
+    """The experiment that chooses the epochs of a final fit; another one is its own."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"final_fit": False})})
+
+
 def chosen_epochs(config: Config, results: Path) -> int:
     """For how many epochs an experiment with train.final_fit trains: as many as the same one without it chose.
 
     Raises UserError when that one is not finished.
     """
-    config = config.model_copy(update={"train": config.train.model_copy(update={"final_fit": False})})
+    config = without_final_fit(config)
     run = Run.of(config, results)
     if not (run.holds(config) and run.finished):
         raise UserError(

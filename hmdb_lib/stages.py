@@ -7,6 +7,7 @@ import pandas as pd
 
 from hmdb_lib import config, environment, study, training
 from hmdb_lib.config import Config
+from hmdb_lib.errors import UserError
 from hmdb_lib.runs import Run, write_whole
 from hmdb_lib.tables import pool_runs
 from hmdb_lib.uncertainty import accuracy_interval, compare
@@ -63,6 +64,8 @@ def _epochs(experiment: Config, updates: int, split: int) -> int:
     experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"split": split})})
     videos = len(training.read_data(experiment, environment.place()).tables["train"])
     train = experiment.train
+    if train.batch_size == "auto":
+        raise UserError("a learning curve counts steps, so that it needs a number for train.batch_size, not auto")
     return max(1, round(updates / max(1, videos // train.batch_size // train.accumulate)))
 
 

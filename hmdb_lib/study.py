@@ -218,7 +218,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     train, evaluate = experiment.train, experiment.evaluate
     device = environment.device(train.device, train.precision)
     data = training.read_data(experiment, place)
-    batch = train.batch_size if device.kind == "cuda" else 1
+    batch = train.batch_size if device.kind == "cuda" and train.batch_size != "auto" else 1
     build = functools.partial(models.build, classes=len(data.classes), **experiment.architecture())
     start = time.perf_counter()
     try:

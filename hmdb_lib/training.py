@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
 from hmdb_lib import cost, environment, models, plots, plots_clips
+from hmdb_lib.batch_size import settle
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.config import Config
@@ -53,11 +54,13 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     """
     place = environment.place()
     epochs = chosen_epochs(config, place.results) if config.train.final_fit else config.train.epochs
-    record = Run.start(config, place.results)
-    if record.finished:
+    record = Run.of(config, place.results)
+    if record.holds(config) and record.finished:
         print(f"already finished, nothing to do: {record.folder}")
         return record
     device = environment.device(config.train.device, config.train.precision)
+    config = settle(config, place.results, device)
+    record = Run.start(config, place.results)
     print(f"{device.reason}\nresults: {record.folder}")
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, place)

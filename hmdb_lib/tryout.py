@@ -8,8 +8,7 @@ import ipywidgets
 
 from hmdb_lib.camera import Camera
 from hmdb_lib.errors import UserError
-from hmdb_lib.inside import grad_cam, rollout
-from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.overlay import maps
 from hmdb_lib.plots_classes import along_time
 from hmdb_lib.plots_clips import attention_overlay
 from hmdb_lib.predict import Classifier
@@ -55,7 +54,5 @@ def look(classifier: Classifier, video: Path) -> Look:
     shown: list = [along_time(predicted.along())]
     clip = classifier.clip(video)
     if hasattr(classifier.model, "backbone"):
-        seen = rollout if isinstance(classifier.model, Hybrid) else grad_cam
-        maps = seen(classifier.model, classifier.normalised(clip[None]))[0]
-        shown.append(attention_overlay(clip.numpy(), maps.float().cpu().numpy()))
+        shown.append(attention_overlay(clip.numpy(), maps(classifier, clip)))
     return shown

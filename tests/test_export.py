@@ -51,6 +51,19 @@ def test_a_torch_program_gives_the_logits_for_any_number_of_clips(run, tmp_path)
 
 
 @pytest.mark.slow
+def test_an_openvino_model_gives_the_logits_for_any_number_of_clips(run, tmp_path):
+    openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    export.write(run.folder, tmp_path / "out" / "model.xml")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model.bin", "model.xml"]
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.compile_model(tmp_path / "out" / "model.xml", "CPU", exact)
+    for count in (1, 5):
+        assert abs(model(some(count).numpy())[0] - eager(run, some(count))).max() < 1e-3
+    described = openvino.Core().read_model(tmp_path / "out" / "model.xml").get_rt_info("hmdb_lib").astype(str)
+    assert json.loads(described)["classes"] == ["bright", "dark"]
+
+
+@pytest.mark.slow
 def test_an_export_that_computes_something_else_is_not_written(run, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "DIFFERENCE", -1.0)
     with pytest.raises(UserError, match="would differ"):
@@ -59,7 +72,7 @@ def test_an_export_that_computes_something_else_is_not_written(run, tmp_path, mo
 
 
 def test_an_ending_that_means_nothing_is_told(run, tmp_path):
-    with pytest.raises(UserError, match=r"none of \.safetensors, \.pt2, \.onnx"):
+    with pytest.raises(UserError, match=r"none of \.safetensors, \.pt2, \.onnx, \.xml"):
         export.write(run.folder, tmp_path / "model.h5")
 
 

@@ -189,6 +189,7 @@ def test_a_manifest_that_is_none_is_told(dataset, tmp_path):
         Videos(dataset / "videos", SIZE, tmp_path / "manifest.csv")
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on purpose
 def test_workers_give_the_same_batches_from_a_store_as_this_process(dataset):
     def batches(workers):
         table = pd.DataFrame({"path": paths_of(dataset), "label": ["a", "b", "b"], "group": "g", "role": "train"})

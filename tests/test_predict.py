@@ -66,6 +66,7 @@ def test_a_window_is_judged_as_if_it_were_a_video_of_its_own(classifier, long_vi
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on purpose
 @pytest.mark.parametrize("how", [{"batch_size": 1}, {"batch_size": 5}, {"workers": 2}])
 def test_batches_and_workers_do_not_change_the_numbers(classifier, tiny_videos, how):
     videos = [tiny_videos / "dark" / f"{number}.avi" for number in (5, 1, 3)]

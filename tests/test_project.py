@@ -12,6 +12,7 @@ from hmdb_lib.config import ROOT
 # Which of our modules each of ours may import. The arrows run one way; an import against them fails here.
 MAY_IMPORT = {
     "errors": set(),
+    "cores": set(),
     "hmdb51": {"errors"},
     "config": {"errors"},
     "environment": {"errors"},
@@ -21,7 +22,7 @@ MAY_IMPORT = {
     "clips": {"video"},
     "splits": {"errors", "hmdb51"},
     "frames": {"video"},
-    "data": {"clips", "errors", "frames", "video"},
+    "data": {"clips", "cores", "errors", "frames", "video"},
     "waiting": {"frames"},
     "transforms": set(),
     "evaluation": set(),
@@ -34,17 +35,18 @@ MAY_IMPORT = {
     "learner": {"config", "errors", "optimise", "runs", "transforms"},
     "classifier": {"config", "evaluation", "learner", "runs", "transforms"},
     "pretraining": {"learner", "models", "transforms"},
+    "batch_size": {"config", "environment", "errors", "models", "optimise", "runs", "transforms"},
     "training": {
-        *("classifier", "clips", "config", "cost", "data", "environment", "errors", "evaluation", "models", "plots"),
-        *("learner", "plots_clips", "pretraining", "rescue", "runs", "splits", "transforms", "uncertainty", "waiting"),
-        "data_prep.sample",
+        *("batch_size", "classifier", "clips", "config", "cost", "data", "environment", "errors", "evaluation"),
+        *("learner", "models", "plots", "plots_clips", "pretraining", "rescue", "runs", "splits", "transforms"),
+        *("uncertainty", "waiting", "data_prep.sample"),
     },
     "rescue": {"errors", "runs"},
     "uncertainty": {"errors"},
     "tables": {"runs", "uncertainty"},
     "launch": {"environment", "errors"},
     "study": {"config", "cost", "data", "environment", "errors", "launch", "models", "runs", "tables", "training"},
-    "stages": {"config", "environment", "runs", "study", "tables", "training", "uncertainty"},
+    "stages": {"config", "environment", "errors", "runs", "study", "tables", "training", "uncertainty"},
     "longer": {"environment", "predict", "runs", "splits", "training", "uncertainty"},
     "command": {
         *(
@@ -55,6 +57,7 @@ MAY_IMPORT = {
             "export",
             "hub",
             "models",
+            "overlay",
             "predict",
             "study",
             "tables",
@@ -62,18 +65,19 @@ MAY_IMPORT = {
         ),
     },
     "portable": {"config", "errors", "models", "runs"},
-    "predict": {"clips", "environment", "errors", "hmdb51", "models", "portable", "transforms", "video"},
+    "predict": {"clips", "cores", "environment", "errors", "hmdb51", "models", "portable", "transforms", "video"},
     "export": {"errors", "portable", "transforms"},
     "hub": {"errors", "portable"},
     "camera": set(),
-    "tryout": {"camera", "errors", "inside", "models", "plots_classes", "plots_clips", "predict", "widgets"},
+    "overlay": {"errors", "inside", "models", "plots_clips", "predict", "transforms", "video"},
+    "tryout": {"camera", "errors", "overlay", "plots_classes", "plots_clips", "predict", "widgets"},
     "inside": {"errors", "models"},
     "live": {"plots"},
     "notebook": {"environment", "errors"},
     "__main__": {"command"},
     "__init__": set(),
 }
-DATA_PREP_MAY_IMPORT = {"data_prep", "video", "frames", "hmdb51", "errors"}
+DATA_PREP_MAY_IMPORT = {"data_prep", "video", "frames", "hmdb51", "errors", "cores"}
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
 
 

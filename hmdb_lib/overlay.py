@@ -1,0 +1,68 @@
+"""Where a trained model looked in a video, laid over its frames: as maps, as a figure, as a video file."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.inside import grad_cam, latent_maps, rollout, to_frames
+from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.plots_clips import attention_overlay, overlay_frames
+from hmdb_lib.predict import Classifier, Windows
+from hmdb_lib.transforms import even_crops
+from hmdb_lib.video import VideoError, scan, write_video
+
+FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")
+HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the small frames that a model sees
+
+
+def maps(classifier: Classifier, clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
+    """Where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
+
+    The cross attention of `latents`, their mean; without any, attention rollout for the hybrid and Grad-CAM of the
+    most probable class for another model on a CNN. Raises UserError for a model that has none of these.
+    """
+    model, clips = classifier.model, classifier.normalised(clip[None])
+    if latents:
+        found = latent_maps(model, clips, latents).mean(1)
+    else:
+        found = to_frames((rollout if isinstance(model, Hybrid) else grad_cam)(model, clips), clips)
+    return found[0].float().cpu().numpy()
+
+
+def write(classifier: Classifier, video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:
+    """Write the maps over a video: a figure of its middle clip, or a video file of all of it, as the ending says.
+
+    The video file shows the video in windows as long as a clip, at a clip's frame rate and as the model sees it: each
+    frame, and beside it the same in grey under the heat, whose scale is each window's own. Raises UserError.
+    """
+    file = Path(file).expanduser()
+    if file.suffix not in FIGURES + VIDEOS:
+        raise UserError(f"{file}: its ending is none of {', '.join(FIGURES + VIDEOS)}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_stem(f"{file.stem}.part")  # so that nobody meets half a file
+    if file.suffix in FIGURES:
+        clip = classifier.clip(video)
+        attention_overlay(clip.numpy(), maps(classifier, clip, latents)).savefig(beside)
+    else:
+        rule = classifier.rule
+        seconds = rule.clip_seconds or rule.frames * rule.frame_step / scan(video).fps  # of a clip
+        write_video(beside, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
+    beside.replace(file)
+
+
+def _pictures(classifier: Classifier, video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
+    """uint8 H 2W C, of a clip for each window of at most so many seconds."""
+    data = classifier.trained.config.data
+    for item in Windows([video], classifier.rule, tuple(data.resize), 1, seconds):
+        if item.error:
+            raise VideoError(item.error)
+        (clip,) = even_crops(item.clips, data.crop, 1)
+        # In a window shorter than a clip, the clip's end only starts over.
+        new = math.ceil(len(clip) * min(1, (item.end - item.start) / seconds))
+        pictures = overlay_frames(clip.numpy(), maps(classifier, clip, latents))[:new]
+        times = math.ceil(HEIGHT / data.crop)
+        yield from pictures.repeat(times, axis=1).repeat(times, axis=2)

@@ -1,0 +1,96 @@
+"""Where a trained model looked, written over the video."""
+
+import numpy as np
+import pytest
+import torch
+from finished_run import write_finished_run
+
+from hmdb_lib import command, overlay
+from hmdb_lib.errors import UserError
+from hmdb_lib.inside import latent_maps
+from hmdb_lib.predict import Classifier
+from hmdb_lib.video import read_frames, scan, write_video
+
+HYBRID = {"row": "cross1_self1", "model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+BASELINE = {"row": "baseline", "model__blocks": 1}
+CLIP = {"data__clip_seconds": 1}
+
+
+@pytest.fixture
+def run(tiny_config, tmp_path):
+    return write_finished_run(tiny_config(**HYBRID, **CLIP), tmp_path / "run")
+
+
+@pytest.fixture
+def classifier(run):
+    return Classifier.load(run.folder, "cpu", "fp32")
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Two and a half seconds."""
+    frames = np.random.default_rng(0).integers(0, 256, (50, 66, 88, 3), dtype=np.uint8)
+    write_video(tmp_path / "mine.avi", frames, 20)
+    return tmp_path / "mine.avi"
+
+
+def shell(run, video, file, *words):
+    return command.main(["look", str(video), "--checkpoint", str(run.folder), "--to", str(file), *words])
+
+
+@pytest.mark.parametrize("changes", [HYBRID, BASELINE], ids=["hybrid", "baseline"])
+def test_the_command_writes_the_whole_video_at_the_clips_rate(tiny_config, tmp_path, video, changes, capsys):
+    run = write_finished_run(tiny_config(**changes, **CLIP), tmp_path / "run")
+    assert shell(run, video, tmp_path / "seen" / "mine.mp4") == 0
+    written = scan(tmp_path / "seen" / "mine.mp4")
+    assert written.duration == pytest.approx(2.5, abs=1 / 8)
+    assert (written.fps, written.height, written.width) == (8, 256, 512)  # a crop of 64, four-fold
+    assert "written: " in capsys.readouterr().out
+    assert [file.name for file in (tmp_path / "seen").iterdir()] == ["mine.mp4"]
+
+
+def test_the_left_half_is_what_the_model_sees_and_the_right_half_is_coloured_by_where_it_looks(
+    classifier, video, tmp_path, monkeypatch
+):
+    spot = np.zeros((8, 64, 64))
+    spot[:, :32, :32] = 1
+    monkeypatch.setattr(overlay, "maps", lambda *arguments: spot)
+    overlay.write(classifier, video, tmp_path / "seen.mp4")
+    first = read_frames(tmp_path / "seen.mp4", [0], (64, 128))[0].astype(float)
+    bright, dark = first[8:24, 72:88].mean(), first[40:56, 104:120].mean()
+    assert bright > dark + 50
+    seen = read_frames(video, [0], (66, 88))[0][1:65, 12:76]
+    assert np.abs(first[:, :64] - seen).mean() < 25  # both were compressed
+
+
+def test_the_chosen_latents_are_averaged(classifier, video):
+    clip = classifier.clip(video)
+    expected = latent_maps(classifier.model, classifier.normalised(clip[None]))[0, [1, 5]].mean(0)
+    np.testing.assert_allclose(overlay.maps(classifier, clip, [1, 5]), expected, rtol=1e-5)
+    assert not np.allclose(overlay.maps(classifier, clip), expected)
+
+
+def test_a_figure_is_written_where_the_ending_says_so(run, video, tmp_path):
+    assert shell(run, video, tmp_path / "seen.png", "--latents", "0") == 0
+    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "told"),
+    [
+        ("mine.avi", ["seen.gif"], "its ending is none of"),
+        ("mine.avi", ["seen.mp4", "--latents", "8"], "the model's count from 0 to 7"),
+        ("missing.avi", ["seen.mp4"], "no such file"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(run, video, tmp_path, capsys, name, words, told):
+    assert shell(run, video.with_name(name), tmp_path / words[0], *words[1:]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not list(tmp_path.glob("seen*"))
+
+
+def test_a_model_without_a_cnn_is_told(classifier, video, monkeypatch):
+    monkeypatch.setattr(classifier, "model", torch.nn.Identity())
+    with pytest.raises(UserError, match="needs the features of a CNN"):
+        overlay.maps(classifier, classifier.clip(video))
