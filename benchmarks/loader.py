@@ -58,8 +58,8 @@ def main() -> int:
     return 0
 
 
-def gather_clips(folder: Path) -> Path:
-    """A data set in `folder` with the clips to read in videos/, and the two frame stores beside them."""
+def gather_videos(folder: Path) -> Path:
+    """A data set in `folder` with the clips to read in videos/."""
     root, real = folder / "clips", Path(os.environ.get("HMDB_REAL_DATA", "")) / "hmdb51_mini"
     if real.is_dir():
         for path in find_videos(real):
@@ -69,6 +69,12 @@ def gather_clips(folder: Path) -> Path:
     else:
         make_sample(root, clips=8, classes=["clap", "wave"])
         print("clips of the sample data set; HMDB_REAL_DATA names no folder with hmdb51_mini/")
+    return root
+
+
+def gather_clips(folder: Path) -> Path:
+    """The same, and the two frame stores beside them."""
+    root = gather_videos(folder)
     for setting, store in ((Setting(), None), (Setting(quality=None), root / "raw")):
         start = time.perf_counter()
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):

@@ -143,6 +143,7 @@ class Train(Section):
     final_fit: bool
     device: Literal["auto", "cuda", "mps", "cpu"]
     devices: Count | Literal["auto"]
+    machines: Count
     precision: Literal["auto", "bf16", "fp16", "fp32"]
 
     @model_validator(mode="after")
@@ -153,8 +154,8 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _one_device_is_tried(self) -> "Train":
-        if self.batch_size == "auto" and self.devices != 1:
-            raise ValueError(f"batch_size=auto tries one device; with devices={self.devices} give the number it finds")
+        if self.batch_size == "auto" and (self.devices, self.machines) != (1, 1):
+            raise ValueError("batch_size=auto tries one device; for several give the number that it finds on one")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@
 """
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hmdb_lib.errors import UserError
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
     *("data.root", "data.store", "data.workers", "data.on_error"),
-    *("train.device", "train.devices", "train.precision", "train.checkpointing"),
+    *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 
 
@@ -168,6 +169,7 @@ def find_runs(results: Path, data: str | None = None) -> dict[str, Run]:
 
 def write_whole(file: Path, text: str) -> None:
     """Write beside and rename, so that a reader or a crash never meets half a file."""
-    beside = file.with_name(file.name + ".part")
+    # A name of its own: the processes of a run on several machines start at once.
+    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
     beside.write_text(text, encoding="utf-8")
     beside.replace(file)

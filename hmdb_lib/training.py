@@ -171,6 +171,7 @@ def _trainer(
     return L.Trainer(
         accelerator=device.kind if device.kind != "cuda" else "gpu",
         devices=config.train.devices,
+        num_nodes=config.train.machines,
         precision=PRECISION[device.precision],
         max_epochs=epochs,
         limit_val_batches=0 if config.train.final_fit else None,

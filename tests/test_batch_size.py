@@ -98,6 +98,7 @@ def test_a_run_without_a_gpu_records_the_batch_and_its_final_fit_takes_it(tiny_c
     assert training.run(tiny_config(train__batch_size="auto", train__epochs=1)).finished
 
 
-def test_several_devices_are_refused():
-    with pytest.raises(UserError, match=r"batch_size=auto tries one device; with devices=2 give the number"):
-        config.load("baseline", ["train.batch_size=auto", "train.devices=2"])
+@pytest.mark.parametrize("several", ["train.devices=2", "train.machines=2"])
+def test_several_devices_are_refused(several):
+    with pytest.raises(UserError, match=r"batch_size=auto tries one device; for several give the number"):
+        config.load("baseline", ["train.batch_size=auto", several])

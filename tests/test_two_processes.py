@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,31 @@ def start(tmp_path):
     return start
 
 
+@pytest.fixture
+def torchrun(tmp_path):
+    """A function that starts a configuration on two machines, both of them this one."""
+
+    def torchrun(config):
+        file = tmp_path / f"{config.name}.yaml"
+        file.write_text(config.to_yaml())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        here = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
+        for rank in (0, 1):
+            words = ["--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1", *here]
+            command = [sys.executable, "-m", "torch.distributed.run", *words]
+            with (tmp_path / f"{config.name}{rank}.log").open("w") as log:
+                yield subprocess.Popen(
+                    [*command, str(ROOT / "train.py"), "--config", str(file)],
+                    stdout=log,
+                    stderr=log,
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                )
+
+    return torchrun
+
+
 def run_of(config):
     return Run.of(config, os.environ["HMDB_RESULTS"])
 
@@ -53,6 +79,17 @@ def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start
     assert run_of(two).metrics.train_clip_loss[0] == pytest.approx(run_of(one).metrics.train_clip_loss[0], abs=1e-4)
     for name, value in weights(run_of(one)).items():
         torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
+
+
+def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, start, torchrun):
+    changes = STILL | {"train__epochs": 1, "train__batch_size": 4}
+    one = tiny_config("cross1_self1", **changes, name="one", train__devices=2)
+    two = tiny_config("cross1_self1", **changes, name="two", train__machines=2)
+    assert start(one).wait() == 0
+    assert [process.wait() for process in list(torchrun(two))] == [0, 0]
+    for name, value in weights(run_of(one)).items():
+        torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-6, rtol=0, msg=name)
+    assert len(run_of(two).predictions) == 4
 
 
 def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_config, tiny_videos, start, tmp_path):
