@@ -1,7 +1,6 @@
 """Clips for training and evaluation: read by worker processes as uint8, in an order that a seed fixes."""
 
 import csv
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm.auto import tqdm
 
+from hmdb_lib import environment
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.errors import UserError
 from hmdb_lib.frames import FrameStore, Source
@@ -144,7 +144,7 @@ class ClipData(L.LightningDataModule):
         self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
-        self.workers = min(8, os.cpu_count() or 1) if workers == "auto" else workers
+        self.workers = min(8, environment.cores()) if workers == "auto" else workers
 
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""

@@ -73,6 +73,11 @@ def device(kind: str = "auto", precision: str = "auto") -> Device:
     return Device(chosen, best, name, f"{name}, {best}: {reason}")
 
 
+def cores() -> int:
+    """Cores that this process may use, which can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _best_precision(kind: str) -> tuple[str, str]:
     if kind == "cuda":
         major, minor = torch.cuda.get_device_capability()

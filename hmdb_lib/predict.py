@@ -1,7 +1,6 @@
 """Point a trained model at videos of any length: what is in them, as a whole and along their time."""
 
 import math
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -150,7 +149,7 @@ class Classifier:
         if window <= 0 or batch_size < 1 or (isinstance(clips, int) and clips < 1):
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if workers == "auto":
-            workers = min(8, os.cpu_count() or 1, len(paths)) if len(paths) > 1 else 0
+            workers = min(8, environment.cores(), len(paths)) if len(paths) > 1 else 0
         rule = ClipRule(config.data.frames, config.data.clip_seconds, config.data.frame_step, config.data.short)
         loader = DataLoader(
             Windows(paths, rule, tuple(config.data.resize), clips, window),

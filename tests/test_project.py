@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "clips": {"video"},
     "splits": {"errors", "hmdb51"},
     "frames": {"video"},
-    "data": {"clips", "errors", "frames", "video"},
+    "data": {"clips", "environment", "errors", "frames", "video"},
     "waiting": {"frames"},
     "transforms": set(),
     "evaluation": set(),
