@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import FREE_DISK, UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -19,7 +19,9 @@ def need(folder: Path, size: float, what: str) -> None:
     """Raise DiskError unless `folder`'s disk has `size` free bytes for `what`."""
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise DiskError(f"{folder}: {what} needs {size / 1e9:.3g} GB of free disk, {free / 1e9:.3g} GB are free")
+        raise DiskError(
+            f"{folder}: {what} needs {size / 1e9:.3g} GB of free disk, {free / 1e9:.3g} GB are free; {FREE_DISK}"
+        )
 
 
 def is_full(error: BaseException) -> bool:
@@ -34,7 +36,5 @@ def told_when_full(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if is_full(error):
-            raise DiskError(
-                f"{folder}: the disk is full; free some of it and call again, finished work is kept"
-            ) from error
+            raise DiskError(f"{folder}: the disk is full; {FREE_DISK} and call again, finished work is kept") from error
         raise

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
 
 COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
 R2PLUS1D_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -164,7 +165,7 @@ def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFr
 
     """
     lines = {}
-    for row, (name, arguments, frames, size) in rows.items():
+    for row, (name, arguments, frames, size) in tqdm(rows.items(), "counting", unit="row"):
         with torch.device("meta"):
             model = build(name, classes, **arguments)
         work = flops(model, frames, size)

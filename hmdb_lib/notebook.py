@@ -4,6 +4,7 @@ Imported before anything is installed, so the top of this file needs the standar
 """
 
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,11 +12,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import FREE_DISK, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 KEEP = ("torch", "torchvision")  # Colab's and Kaggle's fit their GPUs: never replaced
 DRIVE = Path("/content/drive")
+RUN = 2e9  # bytes: the four checkpoints of 500 MB that the largest row keeps while it trains
 
 
 def set_up() -> None:
@@ -33,6 +35,10 @@ def set_up() -> None:
     if device.kind == "cpu" and place.name != "local":
         click = {"colab": "Runtime > Change runtime type > T4 GPU", "kaggle": "Settings > Accelerator > GPU T4 x2"}
         print(f"no GPU: {click[place.name]}, then run this cell again; quick = True needs none")
+    there = next(folder for folder in (place.results, *place.results.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < RUN:
+        print(f"only {free / 1e9:.1f} GB are free for results, and a run takes up to {RUN / 1e9:.0f}: {FREE_DISK}")
 
 
 def missing_packages(requirements: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import FREE_DISK, UserError
 from hmdb_lib.runs import Run
 
 
@@ -34,8 +34,10 @@ class WholeCheckpoints(TorchCheckpointIO):
                 torch.save(checkpoint, target)
                 target.flush()
                 os.fsync(target.fileno())
-        except BaseException:
+        except BaseException as error:
             beside.unlink(missing_ok=True)
+            if isinstance(error.__context__, OSError):  # a full disk, which torch's own complaint hides
+                raise error.__context__ from error
             raise
         if file == self.run.last and file.exists():
             file.replace(self.run.previous)
@@ -87,7 +89,7 @@ def faults_told(run: Run) -> Iterator[None]:
                 "again, and the same command goes on from the last checkpoint there"
             ) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{run.folder}: the disk is full; free some of it; {kept}") from error
+            raise UserError(f"{run.folder}: the disk is full; {FREE_DISK}; {kept}") from error
         raise
 
 

@@ -72,8 +72,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run is complete: its summary is written last."""
-        return (self.folder / "summary.json").exists()
+        """Whether the run is complete: its summary is written last. One that was cut off in copying does not count."""
+        try:
+            return bool(self.summary)
+        except (OSError, ValueError):
+            return False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -147,13 +150,8 @@ def read_runs(results: Path) -> pd.DataFrame:
 
     A folder whose summary cannot be read is left out. Empty when there is none.
     """
-    rows = []
-    for file in sorted((Path(results) / "runs").glob("*/*/summary.json")):
-        try:
-            summary = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-        rows.append(pd.json_normalize(summary).iloc[0].to_dict() | {"folder": str(file.parent)})
+    finished = [run for run in map(Run, sorted((Path(results) / "runs").glob("*/*"))) if run.finished]
+    rows = [pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in finished]
     return pd.DataFrame(rows)
 
 
@@ -163,7 +161,8 @@ def find_runs(results: Path, data: str | None = None) -> dict[str, Run]:
     Named `<row>/<data>-split<k>-seed<s>`; `data` leaves those of one data set alone.
     """
     files = sorted((Path(results) / "runs").glob("*/*/metrics.csv"))
-    folders = [file.parent for file in files if data in (None, file.parent.name.rpartition("-split")[0])]
+    folders = [file.parent for file in files if file.stat().st_size]
+    folders = [folder for folder in folders if data in (None, folder.name.rpartition("-split")[0])]
     return {f"{folder.parent.name}/{folder.name}": Run(folder) for folder in folders}
 
 

@@ -120,6 +120,15 @@ def clip_figure(data: ClipData, video: str, start: float, seconds: float, frames
     return figure
 
 
+def class_sheet(data: ClipData, frames: int = 9) -> Figure:
+    """Evenly spread frames of the first training clip of each class. Raises VideoError."""
+    clips = {}
+    for label, path in data.tables["train"].groupby("label").path.first().items():
+        length = data.source.timeline(path).frames
+        clips[label] = data.source.read(path, [length * k // frames for k in range(frames)])
+    return contact_sheet(clips)
+
+
 def clip_film(data: ClipData, video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
     """The same window as HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     clip, moments = _read_window(data, video, start, seconds, frames)

@@ -40,10 +40,16 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """The address of a JupyterLab over a copy of the notebooks, each with quick = True."""
+def lab(full_sample, tmp_path_factory):
+    """The address of a JupyterLab over a copy of the notebooks, each with quick = True; two runs have begun there."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
+    (folder / "data").mkdir()
+    (folder / "data" / "sample").symlink_to(full_sample)
+    for row, loss in {"baseline": 1.0, "cross1_self1": 2.0}.items():
+        file = folder / "results" / "runs" / row / "hmdb51-split1-seed0" / "metrics.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"epoch,train_video_loss,val_video_loss\n0,{loss},{2 * loss}\n1,{loss / 2},{loss}\n")
     (folder / "hmdb_lib").symlink_to(ROOT / "hmdb_lib")
     for file in (ROOT / "notebooks").glob("*.ipynb"):
         (folder / "notebooks" / file.name).write_text(file.read_text().replace("quick = False", "quick = True"))
@@ -122,7 +128,9 @@ class Opened:
         raise AssertionError("nothing changed")
 
     def failures(self):
-        return self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+        """Errors of the page, of its console and of the notebook."""
+        written = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+        return self.errors + written
 
 
 @pytest.fixture
@@ -132,10 +140,9 @@ def opened(browser, lab):
     page.close()
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "11_parameter_table"])
-def test_a_notebook_runs_without_an_error_on_the_page(opened, name):
-    notebook = opened(name)
-    assert notebook.errors == []
+def test_the_first_notebook_trains_without_an_error_on_the_page(opened):
+    notebook = opened("00_start_here")
+    assert notebook.cell("training.run(").locator("img").count() == 1
     assert notebook.failures() == []
 
 
@@ -146,19 +153,17 @@ def test_moving_a_slider_changes_the_models_table(opened):
     sizer.get_by_role("slider").first.focus()
     notebook.page.keyboard.press("ArrowLeft")
     notebook.wait_for_change(sizer.locator("table"), before)
-    assert notebook.errors == []
+    assert notebook.failures() == []
 
 
 def test_choosing_other_runs_changes_the_curves(opened):
-    opened("00_start_here")
-    opened("07_ablation_cross_and_self")
     notebook = opened("10_overfitting_curves")
     comparer = notebook.cell("widgets.run_comparer(results)")
     both = comparer.locator("img").first.get_attribute("src")
     assert comparer.locator("option").count() >= 2
     comparer.locator("option").first.click()
     comparer.locator(f"img:not([src='{both}'])").first.wait_for(timeout=30_000)
-    assert notebook.errors == []
+    assert notebook.failures() == []
 
 
 def test_the_webcam_is_recorded_and_judged(opened):
@@ -168,4 +173,4 @@ def test_the_webcam_is_recorded_and_judged(opened):
     view.get_by_text("from the webcam").click()
     view.get_by_text("webcam.webm").wait_for(timeout=60_000)
     assert view.locator("img").first.get_attribute("src") != before
-    assert notebook.errors == []
+    assert notebook.failures() == []

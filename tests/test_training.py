@@ -135,6 +135,16 @@ def test_a_finished_run_is_skipped(tiny_config, capsys):
     assert "already finished" in capsys.readouterr().out
 
 
+def test_a_run_whose_summary_was_cut_off_is_judged_again(tiny_config):
+    run = training.run(tiny_config(train__epochs=1))
+    whole = run.summary
+    (run.folder / "summary.json").write_text('{"row": "base')
+    assert not run.finished
+    again = training.run(tiny_config(train__epochs=1))
+    assert again.summary["test"] == whole["test"]
+    assert len(again.metrics) == 1
+
+
 def test_another_experiment_in_the_same_folder_is_refused_with_the_keys_named(tiny_config, tmp_path):
     Run.start(tiny_config(), tmp_path)
     with pytest.raises(UserError, match=r"train\.lr \(0\.001 there, 0\.002 now\)"):

@@ -55,10 +55,10 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def mount_small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 1.2 MB; skips the test where mounting one needs other rights."""
+def mount_small_disk(folder: Path, size: str = "1200k") -> Iterator[Path]:
+    """A disk of that size; skips the test where mounting one needs other rights."""
     folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", folder]
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
     try:
         done = subprocess.run(mounting, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
