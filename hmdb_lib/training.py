@@ -1,39 +1,29 @@
 """One experiment from configuration to recorded result: fit, resume, evaluate, record. Lightning carries the loop."""
 
-import importlib.metadata
 import logging
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 
-from hmdb_lib import cost, environment, models, plots, plots_clips
+from hmdb_lib import environment, models, recording
 from hmdb_lib.batch_size import settle
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.clips import ClipRule
 from hmdb_lib.config import Config
 from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.errors import UserError
-from hmdb_lib.evaluation import describe
-from hmdb_lib.learner import Learner
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.rescue import WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.runs import Run, chosen_epochs
 from hmdb_lib.splits import limit, limit_sources, read_videos, video_folder
-from hmdb_lib.transforms import even_crops
-from hmdb_lib.uncertainty import accuracy_interval
 from hmdb_lib.waiting import Waiting
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -92,11 +82,10 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
         if not masked:
             trainer.test(learner, data, verbose=False)
     if trainer.is_global_zero:
-        common = _summary(record, config, data, learner, device)
         if masked:
-            _record_masked(record, common, data, learner)
+            recording.masked(learner, data, device)
         else:
-            _record(record, config, common, data, learner, best["epoch"], time.perf_counter() - start)
+            recording.tested(learner, data, device, best["epoch"], time.perf_counter() - start)
     return record
 
 
@@ -186,110 +175,6 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
-
-
-def _summary(
-    record: Run, config: Config, data: ClipData, learner: Learner, device: environment.Device
-) -> dict[str, Any]:
-    """What a summary.json says of every run, whatever it learned."""
-    model = learner.model.encoder if isinstance(learner, MaskedModelling) else learner.model
-    return {
-        "row": config.row,
-        "name": config.name or config.row,
-        "data": config.data.name,
-        "split": config.data.split,
-        "seed": config.seed,
-        "quick": config.quick,
-        "final_fit": config.train.final_fit,
-        "classes": data.classes,
-        "epochs": config.train.epochs,
-        "parameters": cost.count(model),
-        "flops": cost.flops(model, config.data.frames, config.data.crop)["total"],
-        "seconds": {"training": float(record.metrics.seconds.sum())},
-        "unreadable": learner.unreadable,
-        "device": device.reason,
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
-        | {"python": platform.python_version()},
-        "commit": _commit(),
-    }
-
-
-def _record(
-    record: Run,
-    config: Config,
-    summary: dict[str, Any],
-    data: ClipData,
-    classifier: VideoClassifier,
-    epoch: int,
-    seconds: float,
-) -> None:
-    numbers, _, probabilities = classifier.scores["test"].videos()
-    scores = classifier.scores["test"].summary()
-    table = data.tables["test"].iloc[numbers].reset_index(drop=True)
-    predictions = pd.concat(
-        [
-            table[["path", "group", "label"]].rename(columns={"path": "video"}),
-            pd.DataFrame(probabilities, columns=data.classes),
-        ],
-        axis=1,
-    )
-    metrics = record.metrics
-    tested = accuracy_interval(predictions)
-    summary |= {
-        "test": describe(predictions, data.classes)
-        | {"accuracy_low": tested.low, "accuracy_high": tested.high}
-        | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]},
-        "best_epoch": metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict(),
-        "seconds": summary["seconds"] | {"test": seconds},
-    }
-    record.finish(predictions, summary)
-    plots.save(plots.training_curves(metrics, title=record.folder.parent.name), record.folder / "curves")
-    print(
-        f"test accuracy {tested.value:.3f} [{tested.low:.3f}, {tested.high:.3f}] on {len(predictions)} videos "
-        f"(chance {1 / len(data.classes):.3f}), epoch {epoch}, "
-        + ("the last" if config.train.final_fit else f"chosen on {config.train.choose_on}")
-        + f"; all in {record.folder}"
-    )
-
-
-def _record_masked(record: Run, summary: dict[str, Any], data: ClipData, learner: MaskedModelling) -> None:
-    epoch = record.metrics.iloc[-1]
-    record.finish(None, summary | {"last_epoch": epoch.to_dict()})
-    plots.save(reconstruction_figure(learner, data), record.folder / "reconstruction")
-    print(
-        f"reconstruction error of unseen videos {epoch.val_loss:.3f} (1: knows nothing), after the last epoch; all in "
-        f"{record.folder}; model.pretrained={record.folder} starts from it"
-    )
-
-
-@torch.no_grad()
-def reconstruction_figure(learner: MaskedModelling, data: ClipData, clips: int = 2) -> Figure:
-    """Clips of the validation part: as they are, as a model sees them, and as it fills them in."""
-    learner.eval()
-    torch.manual_seed(0)
-    batch = even_crops(next(iter(data.val_dataloader()))["clips"][:clips], learner.config.data.crop, 1)
-    normalised = learner.normalised(batch).to(learner.device)
-    views = [normalised, *learner.model.picture(normalised, learner.model(normalised))]
-    mean, std = (torch.tensor(of)[:, None, None, None] for of in (learner.model.mean, learner.model.std))
-    pictures = [((view.cpu() * std + mean).clamp(0, 1) * 255).byte().permute(0, 2, 3, 4, 1).numpy() for view in views]
-    names = ("clip", "seen", "filled in")
-    return plots_clips.contact_sheet(
-        {
-            f"{name} {number + 1}": view[number]
-            for number in range(len(batch))
-            for name, view in zip(names, pictures, strict=True)
-        }
-    )
-
-
-def _commit() -> str | None:
-    git = ["git", "-C", str(environment.ROOT)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
 
 
 @contextmanager

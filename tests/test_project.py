@@ -36,10 +36,13 @@ MAY_IMPORT = {
     "classifier": {"config", "evaluation", "learner", "runs", "transforms"},
     "pretraining": {"learner", "models", "transforms"},
     "batch_size": {"config", "environment", "errors", "models", "optimise", "runs", "transforms"},
+    "recording": {
+        *("classifier", "cost", "data", "environment", "evaluation", "learner", "plots", "plots_clips", "pretraining"),
+        *("transforms", "uncertainty"),
+    },
     "training": {
-        *("batch_size", "classifier", "clips", "config", "cost", "data", "environment", "errors", "evaluation"),
-        *("learner", "models", "plots", "plots_clips", "pretraining", "rescue", "runs", "splits", "transforms"),
-        *("uncertainty", "waiting", "data_prep.sample"),
+        *("batch_size", "classifier", "clips", "config", "data", "environment", "errors", "models", "pretraining"),
+        *("recording", "rescue", "runs", "splits", "waiting", "data_prep.sample"),
     },
     "rescue": {"errors", "runs"},
     "uncertainty": {"errors"},
