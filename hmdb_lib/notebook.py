@@ -27,6 +27,7 @@ def set_up() -> None:
     if missing:
         print(f"installing {', '.join(missing)}")
         install(missing)
+    _show_figures()
     _mount_drive()
     from hmdb_lib import environment  # noqa: PLC0415 - torch may just have been installed
 
@@ -91,6 +92,15 @@ def _mount_drive() -> None:
         drive.mount(str(DRIVE))
     except Exception as error:  # Colab raises what it likes when the user closes the question
         print(f"Drive is not mounted ({error}): results stay on this machine and end with it; run this cell again")
+
+
+def _show_figures() -> None:
+    """Ours never pass through pyplot, whose first figure would tell the kernel to show them as pictures."""
+    try:
+        shell = get_ipython()
+    except NameError:
+        return
+    shell.run_line_magic("matplotlib", "inline")
 
 
 def _tell_errors_in_a_line() -> None:

@@ -128,6 +128,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place,
     # Progress bars are widgets. Not all warnings call themselves one: Lightning's are a place and a sentence.
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
+    assert not [o for o in outputs if "<Figure" in text_of(o) and "image/png" not in o.data], "a picture as text"
     assert [pattern for pattern in written(file) if not list(place.glob(pattern))] == []
 
 

@@ -48,7 +48,8 @@ def python(tmp_path_factory):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"cannot make a Python 3.12 with a torch: {done.stderr.strip().splitlines()[0]}")
-    return python
+    yield python
+    shutil.rmtree(folder)  # pytest would keep gigabytes
 
 
 @pytest.fixture
