@@ -83,6 +83,7 @@ def test_every_row_is_valid_asks_a_question_and_differs_only_in_known_keys(row):
 
 def test_every_row_of_a_table_exists():
     assert {row for table in config.tables().values() for row in table} <= set(config.rows())
+    assert not config.tables().keys() & config.rows().keys(), "a study could not tell which is meant"
 
 
 def test_every_line_of_config_yaml_is_commented():
