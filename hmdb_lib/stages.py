@@ -36,7 +36,7 @@ def learning_curve(
         file: another config.yaml under what the rows say.
         to_log: as in `hmdb_lib.study.run`.
 
-    Returns <results>/tables/learning_curve-<arms>-<data>.csv; its columns are in results/README.md.
+    Returns <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md.
 
     """
     place = environment.place()
@@ -54,7 +54,8 @@ def learning_curve(
         study.run([row], splits, seeds, asked, file=file, to_log=to_log)
     table = _table(arms, runs)
     data = next(iter(runs.values()))[0].config.data.name
-    written = place.results / "tables" / f"learning_curve-{'+'.join(arms)}-{data}.csv"
+    written = place.results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"
+    written.parent.mkdir(parents=True, exist_ok=True)
     write_whole(written, table.to_csv(index=False))
     return written
 

@@ -22,7 +22,7 @@ def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_vi
     arms = {"scratch": ["cross1_self1", *SMALL], "fast": ["cross1_self1", *SMALL, "train.lr=0.01"]}
     file = stages.learning_curve(arms, [4, 8], [1], updates=2, changes=changes, to_log=True)
     table = pd.read_csv(file)
-    assert file.name == f"learning_curve-scratch+fast-{tiny_videos.name}.csv"
+    assert file.name == f"scratch+fast-{tiny_videos.name}.csv"
     assert list(zip(table.arm, table.sources, strict=True)) == [
         (arm, count) for count in (4, 8) for arm in ("scratch", "fast")
     ]
