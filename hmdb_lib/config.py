@@ -166,8 +166,8 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _one_device_where_parts_thaw(self) -> "Train":
-        if self.frozen_epochs and self.devices != 1:
-            raise ValueError(f"frozen_epochs={self.frozen_epochs} works on one device; set devices=1")
+        if self.frozen_epochs and (self.devices, self.machines) != (1, 1):
+            raise ValueError(f"frozen_epochs={self.frozen_epochs} works on one device of one machine")
         return self
 
     @model_validator(mode="after")
