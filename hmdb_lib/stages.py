@@ -50,8 +50,10 @@ def learning_curve(
             asked += [f"train.epochs={epochs}", f"train.warmup_epochs={warmup}", f"name={arm}-{count}"]
             jobs[arm, count] = (row, asked)
             runs[arm, count] = [job.run for job in study.plan([row], splits, seeds, asked, place, file)]
-    for row, asked in jobs.values():
-        study.run([row], splits, seeds, asked, file=file, to_log=to_log)
+    seconds: dict[str, float] = {}  # all runs of a row take as many steps
+    for key, (row, asked) in jobs.items():
+        study.run([row], splits, seeds, asked, file=file, to_log=to_log, known=seconds)
+        seconds[row] = sum(runs[key][0].summary["seconds"].values())
     table = _table(arms, runs)
     data = next(iter(runs.values()))[0].config.data.name
     written = place.results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"

@@ -11,7 +11,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -52,6 +52,7 @@ def run(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
+    known: Mapping[str, float] | None = None,
 ) -> list[Path]:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
@@ -59,6 +60,7 @@ def run(
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
     for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    `known` has the seconds of a row's run where they need not be measured.
     Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """
@@ -66,7 +68,7 @@ def run(
     jobs = plan(names, splits, seeds, changes, place, file)
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
-    expected = expect(jobs, missing, place)
+    expected = expect(jobs, missing, place, known)
     logged = to_log or on == "ray"
     commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
     if on == "ray":
@@ -136,13 +138,15 @@ def plan(
     return jobs
 
 
-def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
+def expect(
+    jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place, known: Mapping[str, float] | None = None
+) -> list[float]:
     """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
     start, so the first row's time is taken for all.
     """
-    seconds: dict[str, float] = {}
+    seconds = dict(known or {})
     for job in jobs:
         if job.run.finished:
             seconds[job.config.row] = sum(job.run.summary["seconds"].values())
