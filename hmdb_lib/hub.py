@@ -58,7 +58,7 @@ def card(trained: portable.Trained) -> ModelCard:
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )
-    interval = "one source video, so no interval"
+    interval = "too few source videos for an interval"
     if test["accuracy_low"] == test["accuracy_low"]:  # not nan
         interval = (
             f"95 % interval over source videos {100 * test['accuracy_low']:.1f} to {100 * test['accuracy_high']:.1f}"

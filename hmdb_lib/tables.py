@@ -170,4 +170,4 @@ def _difference(line: tuple) -> str:
 
 
 def _range(low: float, high: float, form: str) -> str:
-    return "[one source: no interval]" if pd.isna(low) else f"[{100 * low:{form}}, {100 * high:{form}}]"
+    return "[too few sources for an interval]" if pd.isna(low) else f"[{100 * low:{form}}, {100 * high:{form}}]"

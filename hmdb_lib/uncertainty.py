@@ -41,8 +41,8 @@ def accuracy_interval(predictions: pd.DataFrame, resamples: int = 9999, seed: in
 
     The interval is the percentile bootstrap over `group` (whole source videos are drawn with replacement; Davison
     and Hinkley, Bootstrap Methods, 3.8): a little too narrow below some thirty groups. Where every row is right, or
-    every row wrong, resampling sees no spread, and each group counts as one exact binomial trial instead. One group
-    that is partly right gives no interval.
+    every row wrong, resampling sees no spread, and each group counts as one exact binomial trial instead. One group, or
+    two, of which only three resamples can be drawn, give no interval.
     """
     right = correct(predictions).astype(int)
     low, high = _interval_of_mean(right, predictions.group, resamples, seed)
@@ -79,12 +79,12 @@ def pool(predictions: dict[tuple[int, int], pd.DataFrame]) -> pd.DataFrame:
 
 
 def _interval_of_mean(values: pd.Series, groups: pd.Series, resamples: int, seed: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of the mean over rows, whole groups resampled; nan for a single group."""
+    """Ends of the 95 % interval of the mean over rows, whole groups resampled; nan below three groups."""
     if values.nunique() == 1:
         unseen = binomtest(0, groups.nunique()).proportion_ci().high  # share of groups that may be otherwise
         return values.iloc[0] - unseen, values.iloc[0] + unseen
     sums = values.groupby(groups.to_numpy()).agg(["sum", "size"]).to_numpy(float)
-    if len(sums) < 2:
+    if len(sums) < 3:
         return float("nan"), float("nan")
     found = bootstrap(
         (sums[:, 0], sums[:, 1]),

@@ -60,8 +60,9 @@ def test_all_right_is_not_taken_for_certain():
     assert found.low == pytest.approx(0.025 ** (1 / 10))
 
 
-def test_one_source_gives_no_interval():
-    assert np.isnan(accuracy_interval(predictions([True, False], [0, 0])).low)
+@pytest.mark.parametrize("groups", [[0, 0, 0, 0], [0, 0, 1, 1]], ids=["one", "two"])
+def test_so_few_sources_give_no_interval(groups):
+    assert np.isnan(accuracy_interval(predictions([True, False, True, False], groups)).low)
 
 
 def test_mcnemar_by_hand():
