@@ -94,7 +94,7 @@ def write(source: Path | str, file: Path | str) -> None:
 
 def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
     checkpoint = checkpoint or run.best
-    if not checkpoint.exists() or not run.finished:
+    if not checkpoint.exists() or not (run.folder / "summary.json").exists():
         raise UserError(f"{run.folder}: holds no finished run (summary.json and checkpoints/best.ckpt); train it first")
     config = run.config
     try:
