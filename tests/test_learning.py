@@ -122,9 +122,18 @@ def mass_on_figure(model: nn.Module, clips: Tensor, masks: Tensor) -> Tensor:
     return mass / masks.float().mean((1, 2, 3))
 
 
+@pytest.fixture
+def one_thread():
+    """The same digits on any number of cores: sums are taken in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
 def test_attention_learns_to_lie_on_the_moving_figure_and_random_weights_lose_that(
-    videos, clips, labels, classes, test, full_sample
+    videos, clips, labels, classes, test, full_sample, one_thread
 ):
     torch.manual_seed(0)
     model = models.build("hybrid", len(classes), blocks=1, latents=16, width=128, dropout=0.1)
@@ -137,5 +146,5 @@ def test_attention_learns_to_lie_on_the_moving_figure_and_random_weights_lose_th
     unseen = clips[test][:, :, 1::3], figure_masks(videos, full_sample)[test][:, 1::3]
     learned = mass_on_figure(model, *unseen)
     assert learned.mean() > 1.6  # the figure's box takes 0.24 of the area: of the attention it takes 0.4 and more
-    assert (learned > 1).float().mean() > 0.8  # 0.89 and more: it differs with the number of threads
+    assert (learned > 1).float().mean() > 0.9
     assert mass_on_figure(shuffled, *unseen).mean() < 1.2
