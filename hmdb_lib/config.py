@@ -42,7 +42,7 @@ class Data(Section):
     split: Count
     limit: Count | None
     sources: Count | None
-    validation_share: Annotated[float, Field(strict=False, gt=0, le=0.5)]
+    validation_share: Annotated[float, Field(strict=False, ge=0, le=0.5)]
     frames: Count
     clip_seconds: Positive | None
     frame_step: Positive | None
@@ -200,6 +200,17 @@ class Config(Section):
     videomae: VideoMAE
     train: Train
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _validation_where_it_is_needed(self) -> "Config":
+        if not self.data.validation_share and (self.train.final_fit or self.train.objective == "masked"):
+            raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
+        return self
+
+    @property
+    def validates(self) -> bool:
+        """Whether a part is judged after every epoch, by which the epoch is chosen; without one the last is taken."""
+        return not self.train.final_fit and (self.data.validation_share > 0 or self.train.choose_on == "test")
 
     def architecture(self) -> dict[str, Any]:
         """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
@@ -371,7 +382,7 @@ def _first_problem(error: ValidationError, file: str, given: Mapping[str, Any], 
         return f"{place}: {key}={_show(problem['input'])} is not a setting{_nearest(key, known)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if isinstance(problem["input"], dict):
-        return f"{place}: {key}: {message}"
+        return ": ".join(filter(None, (place, key, message)))
     if problem["type"] == "literal_error":
         message += _nearest(str(problem["input"]), re.findall(r"'(.*?)'", message))
     return f"{place}: {key}={_show(problem['input'])} {message}"

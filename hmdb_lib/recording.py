@@ -50,7 +50,7 @@ def tested(classifier: VideoClassifier, data: ClipData, device: environment.Devi
     print(
         f"test accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}] on {len(predictions)} videos "
         f"(chance {1 / len(data.classes):.3f}), epoch {epoch}, "
-        + ("the last" if train.final_fit else f"chosen on {train.choose_on}")
+        + (f"chosen on {train.choose_on}" if classifier.config.validates else "the last")
         + f"; all in {record.folder}"
     )
 

@@ -19,7 +19,7 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
     Columns: `path` (below `video_folder(dataset, root)`), `label` (the class's name), `group` (the source video),
     `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
     not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, or the fold
-    of a folder's index that tests. Raises UserError when the folder does not hold such a data set.
+    of a folder's index that tests. Without a `validation_share` all but the test videos train. Raises UserError when the folder does not hold such a data set.
     """
     root = Path(root)
     if not root.is_dir():
@@ -32,10 +32,12 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     videos["present"] = videos.path.isin(there)
     train = videos[videos.present & (videos.role == "train")]
-    if not (videos.role == "validation").any():
+    if not validation_share:
+        videos["role"] = videos.role.replace("validation", "train")
+    elif not (videos.role == "validation").any():
         held_out = hold_out(train, validation_share, seed)
         videos.loc[held_out.index[held_out], "role"] = "validation"
-    for role in ("train", "validation", "test"):
+    for role in ("train", "validation", "test") if validation_share else ("train", "test"):
         if not (videos.present & (videos.role == role)).any():
             raise UserError(f"{root}, split {split}: no {role} videos are there; {_what_is_there(videos)}")
     return videos

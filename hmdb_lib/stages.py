@@ -26,6 +26,8 @@ def learning_curve(
 ) -> Path:
     """Train every arm on each number of source videos, run what is missing, and write the table.
 
+    No video is held out for validation, which would be a source more than the count says: the last epoch is tested.
+
     Args:
         arms: a name -> a row of experiments.yaml, then its key=value, such as model.pretrained=<a run's folder>.
             The first arm of a row is what the row's others are compared with, pair by pair on the same videos.
@@ -44,7 +46,7 @@ def learning_curve(
     jobs: dict[tuple[str, int], tuple[str, list[str]]] = {}
     for count in counts:
         for arm, (row, *own) in arms.items():
-            asked = [*own, *changes, f"data.sources={count}"]
+            asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}"]
             epochs = _epochs(config.load(row, asked, file, place.best_dataset), updates, splits[0])
             warmup = min(1.0, 0.1 * epochs)
             asked += [f"train.epochs={epochs}", f"train.warmup_epochs={warmup}", f"name={arm}-{count}"]

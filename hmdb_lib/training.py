@@ -149,7 +149,7 @@ def _trainer(
         record.checkpoints,
         "best",
         # None: the last epoch. No validation says when masked modelling has learned what fine-tuning needs.
-        monitor=None if config.train.final_fit or config.train.objective == "masked" else "val_choice",
+        monitor="val_choice" if config.validates and config.train.objective == "classify" else None,
         mode="max",
         save_weights_only=True,
         save_on_train_epoch_end=True,
@@ -163,7 +163,7 @@ def _trainer(
         num_nodes=config.train.machines,
         precision=PRECISION[device.precision],
         max_epochs=epochs,
-        limit_val_batches=0 if config.train.final_fit else None,
+        limit_val_batches=None if config.validates else 0,
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
         logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),

@@ -1,4 +1,4 @@
-"""Training on train + validation, for the epochs that validation chose."""
+"""Training on train + validation: for the epochs that validation chose, or for a number given beforehand."""
 
 import pytest
 
@@ -38,3 +38,19 @@ def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_bes
     assert final.metrics.lr.tolist() == pytest.approx(chosen.metrics.lr.tolist()[:2])
     assert final.summary["best_epoch"]["epoch"] == 1
     assert "val_video_loss" not in final.summary["best_epoch"]
+
+
+@pytest.mark.parametrize("change", [{"train__final_fit": "true"}, {"train__objective": "masked"}])
+def test_what_needs_validation_is_not_done_without(tiny_config, change):
+    with pytest.raises(UserError, match=r"need validation; set data\.validation_share above 0"):
+        tiny_config(data__validation_share=0, **change)
+
+
+@pytest.mark.slow
+def test_without_a_validation_part_the_last_epoch_is_tested(tiny_config, capsys):
+    run = training.run(tiny_config(data__validation_share=0))
+    told = capsys.readouterr().out
+    assert "2 classes, 12 train, 4 test" in told
+    assert "epoch 1, the last" in told
+    assert run.summary["best_epoch"]["epoch"] == 1
+    assert run.metrics.filter(like="val_").isna().all(axis=None)

@@ -103,6 +103,14 @@ def test_class_folders_without_an_index_are_cut_by_source(tmp_path):
     assert videos.role.value_counts().to_dict() == {"train": 28, "test": 8, "validation": 4}
 
 
+def test_without_a_validation_share_all_but_the_test_videos_train(tmp_path):
+    for part in ("train", "val", "test"):
+        (tmp_path / part / "run").mkdir(parents=True)
+        (tmp_path / part / "run" / f"{part}.avi").touch()
+    assert read_videos("folder", tmp_path, 1, 0, seed=0).role.tolist() == ["train", "train", "test"]
+    assert read_videos("folder", tmp_path, 1, 0.1, seed=0).role.tolist() == ["train", "validation", "test"]
+
+
 def test_a_class_is_never_held_out_whole():
     videos = pd.DataFrame({"label": ["a", "b", "b"], "group": ["x", "y", "z"]})
     assert hold_out(videos, 0.5, seed=0).groupby(videos.label).sum().to_dict() == {"a": 0, "b": 1}
