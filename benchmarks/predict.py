@@ -25,7 +25,7 @@ from benchmarks import readers
 from benchmarks.loader import gather_videos
 from data_prep.extract import find_videos
 from hmdb_lib import config, environment, models, portable
-from hmdb_lib.predict import DTYPES, Classifier
+from hmdb_lib.predict import Classifier
 from hmdb_lib.video import scan
 
 VIDEOS, FRAMES, RATE = 12, 16, 4  # a turn's videos; the pipeline takes every fourth frame, about 2 s
@@ -94,7 +94,7 @@ def contestants(files: list[Path], device: environment.Device) -> dict[str, Call
         "pipeline": pipe(torch.float32),
         "ours, VideoMAE": lambda: ours["videomae_small"].predict(files, clips=1),
     }
-    half = DTYPES[device.precision]
+    half = device.dtype
     return found | ({"pipeline, half precision": pipe(half)} if half != torch.float32 else {})
 
 

@@ -23,7 +23,6 @@ from hmdb_lib.transforms import normalise, random_crop_flip
 WITHOUT_GPU = 8
 MOST = 512
 SHARE = 0.9  # of the GPU's memory: a run needs more than its steps, and its memory falls into pieces
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def settle(config: Config, results: Path, device: Device) -> Config:
@@ -82,7 +81,7 @@ def largest(step: Callable[[int], object]) -> int:
 
 def training_step(config: Config, device: Device) -> Callable[[int], None]:
     """A step of the experiment on so many random clips, from uint8 to the optimiser, as often as it is called."""
-    data, dtype = config.data, DTYPES[device.precision]
+    data, dtype = config.data, device.dtype
     # How many classes there are is not known yet; the classifier's weights are few.
     model = models.build(classes=51, **config.architecture()).to(device.kind, memory_format=torch.channels_last_3d)
     if config.train.checkpointing:

@@ -35,6 +35,11 @@ class Device:
     name: str
     reason: str
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
+
 
 def place() -> Place:
     """Folders of this machine. `HMDB_DATA` and `HMDB_RESULTS` name others.

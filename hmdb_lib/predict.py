@@ -28,8 +28,6 @@ from hmdb_lib.models.videomae import VideoMAE
 from hmdb_lib.transforms import even_crops, normalise
 from hmdb_lib.video import Timeline, VideoError, read_frames, scan, stream_frames
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -252,7 +250,7 @@ class Classifier:
         return logits.float().softmax(1).unflatten(0, (-1, crops)).mean(1).cpu()
 
     def _autocast(self) -> torch.autocast:
-        dtype = DTYPES[self.device.precision]
+        dtype = self.device.dtype
         return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
 
     def clip(self, video: Path | str) -> Tensor:

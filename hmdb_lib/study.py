@@ -17,7 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hmdb_lib import config, cost, environment, models, tables, training
 from hmdb_lib.config import Config
@@ -25,8 +24,6 @@ from hmdb_lib.data import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
 from hmdb_lib.launch import Command, on_ray, one_by_one
 from hmdb_lib.runs import MACHINE_KEYS, Run
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -232,7 +229,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
             experiment.data.crop,
             batch=batch,
             device=device.kind,
-            dtype=DTYPES[device.precision],
+            dtype=device.dtype,
             repeats=1,
         )
     except Exception as error:  # whatever it is, out of memory most of all, the run itself will tell
