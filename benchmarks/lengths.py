@@ -66,6 +66,10 @@ def build(row: str, kind: str) -> nn.Module:
     return InParts(model).eval() if kind == "in parts" else model
 
 
+def _exponent(lines: list[dict[str, float]], of: str) -> float:
+    return np.polyfit(np.log([line["frames"] for line in lines]), np.log([line[of] for line in lines]), 1)[0]
+
+
 def main() -> int:
     """Measure, print the table, write it as JSON."""
     parser = argparse.ArgumentParser("python -m benchmarks.lengths", description="How cost grows with the clip.")
@@ -84,13 +88,11 @@ def main() -> int:
     print(f"{'method':<34}{'frames':>7}{'s':>9}{'MB':>8}")
     for row in rows:
         print("{name:<34}{frames:7}{seconds:9.3f}{megabytes:8.0f}".format(**row, megabytes=row["bytes"] / 1e6))
-    print(f"\n{'method':<34}{'exponent of time':>17}{'theory':>14}")
+    print(f"\n{'exponents of':<34}{'time':>9}{'memory':>9}{'theory of time':>17}")
     for row, kind in kinds:
         own = [line for line in rows if line["name"] == f"{row}, {kind}"]
-        slope = np.polyfit(np.log([line["frames"] for line in own]), np.log([line["seconds"] for line in own]), 1)[0]
-        print(
-            f"{row + ', ' + kind:<34}{slope:17.2f}{THEORY[row] if kind != 'whole' or row == 'videomae_small' else 'CNN: M':>14}"
-        )
+        theory = THEORY[row] if kind == "head" or row == "videomae_small" else "CNN: M"
+        print(f"{f'{row}, {kind}':<34}{_exponent(own, 'seconds'):9.2f}{_exponent(own, 'bytes'):9.2f}{theory:>17}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
