@@ -1,19 +1,15 @@
 """Point a trained model at videos of any length: what is in them, as a whole and along their time."""
 
-import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from hmdb_lib import environment, portable
@@ -25,94 +21,10 @@ from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.r2plus1d import SMALLEST
 from hmdb_lib.models.streaming import classify_in_parts, streams
 from hmdb_lib.models.videomae import VideoMAE
+from hmdb_lib.predictions import Prediction, Predictions
 from hmdb_lib.transforms import even_crops, normalise
-from hmdb_lib.video import Timeline, VideoError, read_frames, scan, stream_frames
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a model says of one video: `windows` (W, classes), window w from `starts[w]` to `ends[w]` seconds."""
-
-    video: Path
-    classes: list[str]
-    starts: np.ndarray
-    ends: np.ndarray
-    windows: np.ndarray
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Of the whole video: the mean over its windows, (classes,)."""
-        return self.windows.mean(0)
-
-    def top(self, count: int = 5) -> dict[str, float]:
-        """The most probable classes, best first."""
-        return self._best(self.probabilities, count)
-
-    def timeline(self, count: int = 5) -> list[tuple[float, float, dict[str, float]]]:
-        """For each window its start and end in seconds and its most probable classes."""
-        rows = zip(self.starts.tolist(), self.ends.tolist(), self.windows, strict=True)
-        return [(start, end, self._best(row, count)) for start, end, row in rows]
-
-    def along(self, count: int = 5) -> pd.DataFrame:
-        """The `count` classes that are most probable in the whole, best first, over time.
-
-        One row a window with its start and end in seconds, then a column a class.
-        """
-        names = list(self.top(count))
-        table = pd.DataFrame(self.windows, columns=self.classes)[names]
-        table.insert(0, "start", self.starts)
-        table.insert(1, "end", self.ends)
-        return table
-
-    def _best(self, probabilities: np.ndarray, count: int) -> dict[str, float]:
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        return {self.classes[number]: float(probabilities[number]) for number in best}
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions of many videos in the order they were given, and the files that could not be read, with why."""
-
-    videos: list[Prediction]
-    skipped: dict[Path, str]
-
-    def table(self, count: int = 5) -> pd.DataFrame:
-        """One row a video and rank: video, start, end (seconds), rank, class, probability.
-
-        A video of several windows has rows for the whole of it first, then for each window.
-        """
-        rows = []
-        for video in self.videos:
-            parts = [(float(video.starts[0]), float(video.ends[-1]), video.top(count))]
-            parts += video.timeline(count) if len(video.windows) > 1 else []
-            for start, end, top in parts:
-                rows += [(video.video, start, end, rank, *best) for rank, best in enumerate(top.items(), start=1)]
-        return pd.DataFrame(rows, columns=["video", "start", "end", "rank", "class", "probability"])
-
-    def tree(self, count: int = 5) -> dict[str, Any]:
-        """For JSON: under `videos` a list of video, top and windows (start, end, top); under `skipped` the reasons."""
-        videos = [
-            {
-                "video": str(video.video),
-                "top": video.top(count),
-                "windows": [{"start": start, "end": end, "top": top} for start, end, top in video.timeline(count)],
-            }
-            for video in self.videos
-        ]
-        return {"videos": videos, "skipped": {str(path): reason for path, reason in self.skipped.items()}}
-
-    def text(self, count: int = 5) -> str:
-        """For people: a line a video, and below it one for each window where there are several."""
-        lines = []
-        for video in self.videos:
-            lines.append(f"{video.video}: {_line(video.top(count))}")
-            for start, end, top in video.timeline(count) if len(video.windows) > 1 else []:
-                lines.append(f"  {start:7.1f} to {end:7.1f} s: {_line(top)}")
-        return "\n".join(lines)
-
-
-def _line(top: dict[str, float]) -> str:
-    return ", ".join(f"{name} {probability:.3f}" for name, probability in top.items())
+from hmdb_lib.video import VideoError, read_frames, scan, stream_frames
+from hmdb_lib.windows import Window, Windows
 
 
 class Classifier:
@@ -264,7 +176,7 @@ class Classifier:
         """Cropped clips uint8 B T H W C to float B C T H W on the device, as the model's weights expect them."""
         return normalise(clips.to(self.device.kind), self.trained.mean, self.trained.std)
 
-    def _judge(self, windows: list["Window"], batch_size: int) -> list[np.ndarray]:
+    def _judge(self, windows: list[Window], batch_size: int) -> list[np.ndarray]:
         """The mean probabilities (classes,) of each window's clips, in double precision as the evaluation takes it."""
         if not windows:
             return []
@@ -296,50 +208,3 @@ def find_videos(places: Iterable[Path | str]) -> list[Path]:
     if not paths:
         raise UserError("no video to predict: give files or folders")
     return paths
-
-
-@dataclass(frozen=True, eq=False)
-class Window:
-    """The clips of a stretch of a video, uint8 B T H W C, or why the video cannot be read."""
-
-    number: int
-    start: float = 0.0
-    end: float = 0.0
-    clips: Tensor | None = None
-    error: str = ""
-
-
-class Windows(IterableDataset):
-    """The windows of many videos one after the other; each worker takes its own videos and streams through each."""
-
-    def __init__(
-        self, paths: Sequence[Path], rule: ClipRule, size: tuple[int, int], clips: int | str, window: float
-    ) -> None:
-        self.paths, self.rule, self.size, self.clips, self.window = paths, rule, size, clips, window
-
-    def __iter__(self) -> Iterator[Window]:
-        """In each video's order of time."""
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for number in range(first, len(self.paths), step):
-            try:
-                yield from self._video(number)
-            except VideoError as error:
-                yield Window(number, error=str(error))
-
-    def _video(self, number: int) -> Iterator[Window]:
-        timeline = scan(self.paths[number])
-        count = max(1, math.ceil(timeline.duration / self.window - 1e-6))
-        bounds = np.linspace(0, timeline.frames, min(count, timeline.frames) + 1).astype(int)
-        moments = np.append(timeline.times, max(timeline.duration, timeline.times[-1]))
-        cuts = [
-            first + self.rule.judging(Timeline(moments[first:last] - moments[first], timeline.fps), self.clips)
-            for first, last in pairwise(bounds)
-        ]  # clips, T each
-        frames = stream_frames(self.paths[number], np.unique(np.concatenate([cut.ravel() for cut in cuts])), self.size)
-        for cut, first, last in zip(cuts, bounds[:-1], bounds[1:], strict=True):
-            wanted, places = np.unique(cut, return_inverse=True)
-            pictures = list(islice(frames, len(wanted)))
-            clips = np.stack([pictures[place] for place in places.ravel()])
-            clips = torch.from_numpy(clips).unflatten(0, cut.shape)
-            yield Window(number, float(moments[first]), float(moments[last]), clips)
