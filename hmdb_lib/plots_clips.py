@@ -16,7 +16,7 @@ HEAT, ALPHA = "magma", 0.6
 def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
     """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
     frames, height, width = next(iter(clips.values())).shape[:3]
-    figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="constrained")
+    figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="compressed")
     for axes, (name, clip) in zip(np.ravel(figure.subplots(len(clips), 1)), clips.items(), strict=True):
         _strip(axes, clip)
         axes.set_ylabel(name, rotation=0, ha="right", va="center")

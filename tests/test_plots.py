@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from hmdb_lib import plots, plots_classes, plots_clips
 
@@ -88,6 +89,14 @@ FIGURES = {
     "batch_before_after": lambda: plots_clips.batch_before_after(*made_batch()),
     "batch_before_after_of_one": lambda: plots_clips.batch_before_after(*made_batch(1)),
 }
+
+
+def test_the_names_beside_strips_of_frames_are_whole():
+    figure = plots_clips.contact_sheet({f"filled in {n}": np.zeros((8, 64, 64, 3), np.uint8) for n in range(6)})
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    left = [axes.yaxis.label.get_window_extent(canvas.get_renderer()).x0 for axes in figure.axes]
+    assert min(left) >= 0
 
 
 @pytest.mark.parametrize("name", FIGURES)
