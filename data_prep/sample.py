@@ -98,12 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `python -m data_prep sample`."""
     parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
+    parser.add_argument("--clips", type=int, default=32, help="videos of each class, at least 8 (default: 32)")
     parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Returns the exit code; what goes wrong is raised as UserError."""
-    make_sample(arguments.root, arguments.seed, workers=arguments.workers)
+    make_sample(arguments.root, arguments.seed, arguments.clips, workers=arguments.workers)
     return 0
 
 

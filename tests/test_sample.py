@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from data_prep.figure import MOTIONS, act
+from data_prep.__main__ import main
 from data_prep.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
 from data_prep.scene import FRAMES, HEIGHT, WIDTH, Take
 from hmdb_lib.errors import UserError
@@ -216,3 +217,9 @@ def test_the_command_reports_a_users_mistake_in_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "something else" in done.stderr
+
+
+def test_the_command_asks_for_as_many_clips_as_it_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["data_prep", "sample", str(tmp_path / "few"), "--clips", "7"])
+    assert main() == 2
+    assert "clips is 7; three splits need at least 8" in capsys.readouterr().err
