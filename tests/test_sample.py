@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_prep.figure import MOTIONS, act
 from data_prep.__main__ import main
+from data_prep.figure import MOTIONS, act
 from data_prep.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
 from data_prep.scene import FRAMES, HEIGHT, WIDTH, Take
 from hmdb_lib.errors import UserError
