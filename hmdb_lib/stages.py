@@ -9,6 +9,7 @@ from hmdb_lib import config, environment, study, training
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.runs import Run, write_whole
+from hmdb_lib.study import Job
 from hmdb_lib.tables import pool_runs
 from hmdb_lib.uncertainty import accuracy_interval, compare
 
@@ -38,27 +39,49 @@ def learning_curve(
         file: another config.yaml under what the rows say.
         to_log: as in `hmdb_lib.study.run`.
 
-    Returns <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md.
+    Returns <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. Raises UserError, after
+    writing it, where runs failed.
 
     """
     place = environment.place()
-    runs: dict[tuple[str, int], list[Run]] = {}
-    jobs: dict[tuple[str, int], tuple[str, list[str]]] = {}
+    jobs = plan(arms, counts, splits, seeds, updates, changes, place, file)
+    everything = [job for of_arm in jobs.values() for job in of_arm]
+    missing, expected = study.look(everything, place)
+    try:
+        study.finish(everything, missing, expected, place, to_log=to_log)
+    finally:
+        written = _write(arms, jobs, place.results)
+    return written
+
+
+def plan(
+    arms: Mapping[str, Sequence[str]],
+    counts: Sequence[int],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    updates: int,
+    changes: Sequence[str],
+    place: environment.Place,
+    file: Path = config.CONFIG,
+) -> dict[tuple[str, int], list[Job]]:
+    """The runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
+    jobs: dict[tuple[str, int], list[Job]] = {}
     for count in counts:
         for arm, (row, *own) in arms.items():
-            asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}"]
-            epochs = _epochs(config.load(row, asked, file, place.best_dataset), updates, splits[0])
-            warmup = min(1.0, 0.1 * epochs)
-            asked += [f"train.epochs={epochs}", f"train.warmup_epochs={warmup}", f"name={arm}-{count}"]
-            jobs[arm, count] = (row, asked)
-            runs[arm, count] = [job.run for job in study.plan([row], splits, seeds, asked, place, file)]
-    seconds: dict[str, float] = {}  # all runs of a row take as many steps
-    for key, (row, asked) in jobs.items():
-        study.run([row], splits, seeds, asked, file=file, to_log=to_log, known=seconds)
-        seconds[row] = sum(runs[key][0].summary["seconds"].values())
-    table = _table(arms, runs)
-    data = next(iter(runs.values()))[0].config.data.name
-    written = place.results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"
+            asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}", f"name={arm}-{count}"]
+            experiment = config.load(row, asked, file, place.best_dataset)
+            jobs[arm, count] = []
+            for split in splits:  # one may have more training videos than another
+                epochs = _epochs(experiment, updates, split)
+                steps = [f"train.epochs={epochs}", f"train.warmup_epochs={min(1.0, 0.1 * epochs)}"]
+                jobs[arm, count] += study.plan([row], [split], seeds, [*asked, *steps], place, file)
+    return jobs
+
+
+def _write(arms: Mapping[str, Sequence[str]], jobs: Mapping[tuple[str, int], Sequence[Job]], results: Path) -> Path:
+    table = _table(arms, {key: [job.run for job in of_arm] for key, of_arm in jobs.items()})
+    data = next(iter(jobs.values()))[0].config.data.name
+    written = results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"
     written.parent.mkdir(parents=True, exist_ok=True)
     write_whole(written, table.to_csv(index=False))
     return written

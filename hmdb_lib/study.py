@@ -11,7 +11,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +49,6 @@ def run(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
-    known: Mapping[str, float] | None = None,
 ) -> list[Path]:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
@@ -57,15 +56,38 @@ def run(
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
     for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
-    `known` has the seconds of a row's run where they need not be measured.
     Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """
     place = environment.place()
     jobs = plan(names, splits, seeds, changes, place, file)
+    missing, expected = look(jobs, place)
+    try:
+        finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus)
+    finally:
+        files = write(names, jobs, changes, place.results)
+    return files
+
+
+def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
+    """Which jobs are not finished, and the seconds that each will take; told in lines. Raises UserError."""
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
-    expected = expect(jobs, missing, place, known)
+    return missing, expect(jobs, missing, place)
+
+
+def finish(
+    jobs: Sequence[Job],
+    missing: Sequence[Job],
+    expected: Sequence[float],
+    place: environment.Place,
+    *,
+    to_log: bool = False,
+    on: str = "here",
+    address: str | None = None,
+    gpus: float | None = None,
+) -> None:
+    """Run the `missing` of `jobs`, as `run` says. Raises UserError that names those that failed, at the end."""
     logged = to_log or on == "ray"
     commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
     if on == "ray":
@@ -75,32 +97,26 @@ def run(
         ends = one_by_one(commands)
     failed, left, spent, forecast = [], dict(enumerate(expected)), 0.0, 0.0
     began = time.monotonic()
-    try:
-        for number, code in ends:
-            job = missing[number]
-            if code is None:
-                began = time.monotonic()
-            else:
-                del left[number]
-                if code or not job.run.finished:
-                    reason = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
-                    failed.append(f"{job}: {reason}" + (f"; see {commands[number].log}" if logged else ""))
-                elif not math.isnan(expected[number]):
-                    # Runs on Ray overlap: what counts is the time since they all began.
-                    spent = time.monotonic() - began + (spent if on == "here" else 0)
-                    forecast += expected[number]
-            if code is None or on == "ray":
-                count = len(missing) - len(left) + (code is None)
-                told = _clock(sum(left.values()) * (spent / forecast if forecast else 1))
-                print(
-                    f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left", flush=True
-                )
-    finally:
-        files = write(names, jobs, changes, place.results)
+    for number, code in ends:
+        job = missing[number]
+        if code is None:
+            began = time.monotonic()
+        else:
+            del left[number]
+            if code or not job.run.finished:
+                reason = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
+                failed.append(f"{job}: {reason}" + (f"; see {commands[number].log}" if logged else ""))
+            elif not math.isnan(expected[number]):
+                # Runs on Ray overlap: what counts is the time since they all began.
+                spent = time.monotonic() - began + (spent if on == "here" else 0)
+                forecast += expected[number]
+        if code is None or on == "ray":
+            count = len(missing) - len(left) + (code is None)
+            told = _clock(sum(left.values()) * (spent / forecast if forecast else 1))
+            print(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left", flush=True)
     if failed:
         lines = "\n  ".join(failed)
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
-    return files
 
 
 def plan(
@@ -135,15 +151,13 @@ def plan(
     return jobs
 
 
-def expect(
-    jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place, known: Mapping[str, float] | None = None
-) -> list[float]:
+def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
     """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
     start, so the first row's time is taken for all.
     """
-    seconds = dict(known or {})
+    seconds: dict[str, float] = {}
     for job in jobs:
         if job.run.finished:
             seconds[job.config.row] = sum(job.run.summary["seconds"].values())

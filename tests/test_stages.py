@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hmdb_lib import plots, stages
+from hmdb_lib import environment, plots, stages
 
 SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 
@@ -11,6 +11,21 @@ SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 @pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
 def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, count, epochs):
     assert stages._epochs(tiny_config(data__sources=count), updates=6, split=1) == epochs
+
+
+def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
+    for label in ("run", "walk"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            (tmp_path / label / f"{number}.avi").touch()
+    rows = [
+        f"{label}/{number}.avi,{label},g{number},{1 + (number > 1)}" for label in ("run", "walk") for number in range(8)
+    ]
+    (tmp_path / "index.csv").write_text("\n".join(["path,label,group,fold", *rows]))
+    changes = ["data=folder", f"data.root={tmp_path}", "train.batch_size=2"]
+    place = environment.Place("local", tmp_path, tmp_path / "results")
+    jobs = stages.plan({"scratch": ["baseline"]}, [9], [1, 2], [0], 12, changes, place)["scratch", 9]
+    assert [job.config.train.epochs for job in jobs] == [2, 6]  # 12 videos train in split 1, 4 in split 2
 
 
 @pytest.mark.slow
