@@ -19,7 +19,8 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
     Columns: `path` (below `video_folder(dataset, root)`), `label` (the class's name), `group` (the source video),
     `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
     not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, or the fold
-    of a folder's index that tests. Without a `validation_share` all but the test videos train. Raises UserError when the folder does not hold such a data set.
+    of a folder's index that tests. Without a `validation_share` all but the test videos train. Raises UserError when
+    the folder does not hold such a data set.
     """
     root = Path(root)
     if not root.is_dir():

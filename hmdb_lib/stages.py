@@ -1,5 +1,7 @@
 """Two stages: what a first stage on other videos is worth, by how few real ones the second stage gets."""
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,7 +92,8 @@ def _write(arms: Mapping[str, Sequence[str]], jobs: Mapping[tuple[str, int], Seq
 def _epochs(experiment: Config, updates: int, split: int) -> int:
     """So many epochs make `updates` steps on the training videos of an experiment."""
     experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"split": split})})
-    videos = len(training.read_data(experiment, environment.place()).tables["train"])
+    with contextlib.redirect_stdout(io.StringIO()):  # each run says again what data it reads
+        videos = len(training.read_data(experiment, environment.place()).tables["train"])
     train = experiment.train
     if train.batch_size == "auto":
         raise UserError("a learning curve counts steps, so that it needs a number for train.batch_size, not auto")
