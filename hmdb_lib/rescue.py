@@ -2,12 +2,14 @@
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from hmdb_lib.errors import FREE_DISK, UserError
@@ -44,6 +46,25 @@ class WholeCheckpoints(TorchCheckpointIO):
         beside.replace(file)
 
 
+class EventLog(TensorBoardLogger):
+    """TensorBoard's files in a run's folder; its writing thread has ended when the log is closed, also by a fault.
+
+    A thread left behind would report its fault after `faults_told` did.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.folder, name="", version="tensorboard")
+
+    def finalize(self, status: str) -> None:
+        """Called by Lightning."""
+        try:
+            super().finalize(status)
+        except OSError:
+            with suppress(OSError):
+                self.experiment.file_writer.close()  # waits for the thread; the experiment's own close stops before
+            raise
+
+
 class Checkpoint(NamedTuple):
     """A file, and how many epochs are behind it."""
 
@@ -66,7 +87,13 @@ def newest_whole(run: Run) -> Checkpoint | None:
 
 @contextmanager
 def faults_told(run: Run) -> Iterator[None]:
-    """Turn what a machine does to a run (no disk, no folder, no memory) into a UserError that says what to do."""
+    """Turn what a machine does to a run (no disk, no folder, no memory) into a UserError that says what to do.
+
+    TensorBoard writes in a thread of its own and raises that thread's OSError here too: the trace that Python would
+    print beside it is left out.
+    """
+    report = threading.excepthook
+    threading.excepthook = lambda fault: None if isinstance(fault.exc_value, OSError) else report(fault)
     kept = f"what was finished is kept in {run.folder}, and the same command goes on from it"
     try:
         yield
@@ -91,6 +118,8 @@ def faults_told(run: Run) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{run.folder}: the disk is full; {FREE_DISK}; {kept}") from error
         raise
+    finally:
+        threading.excepthook = report
 
 
 def _no_memory(error: BaseException) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from hmdb_lib import environment, models, recording
 from hmdb_lib.batch_size import settle
@@ -21,7 +20,7 @@ from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.pretraining import MaskedModelling
-from hmdb_lib.rescue import WholeCheckpoints, faults_told, newest_whole
+from hmdb_lib.rescue import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.runs import Run, chosen_epochs
 from hmdb_lib.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.waiting import Waiting
@@ -166,7 +165,7 @@ def _trainer(
         limit_val_batches=None if config.validates else 0,
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
-        logger=TensorBoardLogger(record.folder, name="", version="tensorboard"),
+        logger=EventLog(record),
         callbacks=[TQDMProgressBar(), Waiting(), *averaging, *callbacks, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,

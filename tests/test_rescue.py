@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import lightning as L
 import pandas as pd
 import pytest
 import torch
@@ -132,6 +133,19 @@ def test_a_results_folder_that_vanishes_is_told(tiny_config, monkeypatch):
     monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", vanish)
     with pytest.raises(UserError, match="the results folder is gone; is the disk or Drive"):
         training.run(tiny_config())
+
+
+def test_a_fault_of_the_thread_that_writes_for_tensorboard_is_told_once(tiny_config):
+    """A trace that the thread printed would fail this test: pytest sees it."""
+
+    class Vanish(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            shutil.rmtree(trainer.logger.save_dir)
+            trainer.logger.experiment.add_scalar("anything", 1)
+            trainer.logger.experiment.flush()
+
+    with pytest.raises(UserError, match="the results folder is gone"):
+        training.run(tiny_config(), [Vanish()])
 
 
 def test_a_loss_that_is_not_a_number_is_told_and_the_last_checkpoint_stays(cut, monkeypatch):
