@@ -30,8 +30,7 @@ def make_pairs(
     """Make `clips` videos of the first `classes` pairs in the folder `root` and return it; goes on where it was cut off.
 
     Three clips share their actors and backdrops, and one group in index.csv; of eight groups one tests and one
-    validates. `workers`: processes, one a CPU by
-    default. Raises UserError when `root` holds anything else.
+    validates. `workers`: processes, one a CPU by default. Raises UserError when `root` holds anything else.
     """
     root = Path(root).absolute()
     asked = {"version": VERSION, "seed": seed, "clips": clips, "classes": classes}

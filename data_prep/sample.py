@@ -13,8 +13,10 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from data_prep.scene import Take
@@ -55,37 +57,12 @@ def make_sample(
         raise UserError(f"sample: no class {sorted(unknown)[0]!r}; there are {', '.join(CLASSES)}")
     if clips < 8:
         raise UserError(f"sample: clips is {clips}; three splits need at least 8 clips a class")
-    if root.exists() and any(root.iterdir() if root.is_dir() else [root]):
-        if (root / "sample.json").is_file() and json.loads((root / "sample.json").read_text()) == asked:
-            return root
-        raise UserError(f"{root}: holds something else than the sample asked for; remove it or name another folder")
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for label in asked["classes"]:
-        (partial / "videos" / label).mkdir(parents=True)
-    takes = [
-        Take(motion, *_source_and_take(number), seed)
-        for motion in sorted({ACTIONS[label][0] for label in classes})
-        for number in range(clips)
-    ]
-    clips_made = []  # (class, source, file name, boxes)
-    with ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn")) as pool:
-        made = pool.map(_film, takes, [asked["classes"]] * len(takes), [partial / "videos"] * len(takes))
-        for cuts in tqdm(made, "drawing the sample data set", len(takes), unit="take"):
-            clips_made += cuts
-    clips_made.sort(key=lambda clip: (clip[0], clip[2]))
-    with (partial / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "class", "group", "frames", "fps"])
-        table.writerows(
-            [f"{label}/{name}", label, source_group(name), len(box), FPS] for label, _, name, box in clips_made
-        )
-    np.savez_compressed(partial / "boxes.npz", **{f"{label}/{name}": box for label, _, name, box in clips_made})
-    _write_splits(partial / "splits", clips_made)
-    (partial / "sample.json").write_text(json.dumps(asked, indent=2) + "\n")
-    if root.exists():
-        root.rmdir()  # empty, as checked above
-    return partial.rename(root)
+    if not _is_there(root, asked):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(root.name + ".lock")):  # several GPUs: every process of a run asks for it
+            if not _is_there(root, asked):
+                _draw(root, asked, workers)
+    return root
 
 
 def figure_boxes(root: Path, path: str) -> np.ndarray:
@@ -106,6 +83,45 @@ def main(arguments: argparse.Namespace) -> int:
     """Returns the exit code; what goes wrong is raised as UserError."""
     make_sample(arguments.root, arguments.seed, arguments.clips, workers=arguments.workers)
     return 0
+
+
+def _is_there(root: Path, asked: dict[str, Any]) -> bool:
+    """Whether `root` holds the sample asked for; raises UserError where it holds anything else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    if (root / "sample.json").is_file() and json.loads((root / "sample.json").read_text()) == asked:
+        return True
+    raise UserError(f"{root}: holds something else than the sample asked for; remove it or name another folder")
+
+
+def _draw(root: Path, asked: dict[str, Any], workers: int | None) -> None:
+    partial = root.with_name(root.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for label in asked["classes"]:
+        (partial / "videos" / label).mkdir(parents=True)
+    takes = [
+        Take(motion, *_source_and_take(number), asked["seed"])
+        for motion in sorted({ACTIONS[label][0] for label in asked["classes"]})
+        for number in range(asked["clips"])
+    ]
+    clips_made = []  # (class, source, file name, boxes)
+    with ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn")) as pool:
+        made = pool.map(_film, takes, [asked["classes"]] * len(takes), [partial / "videos"] * len(takes))
+        for cuts in tqdm(made, "drawing the sample data set", len(takes), unit="take"):
+            clips_made += cuts
+    clips_made.sort(key=lambda clip: (clip[0], clip[2]))
+    with (partial / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "class", "group", "frames", "fps"])
+        table.writerows(
+            [f"{label}/{name}", label, source_group(name), len(box), FPS] for label, _, name, box in clips_made
+        )
+    np.savez_compressed(partial / "boxes.npz", **{f"{label}/{name}": box for label, _, name, box in clips_made})
+    _write_splits(partial / "splits", clips_made)
+    (partial / "sample.json").write_text(json.dumps(asked, indent=2) + "\n")
+    if root.exists():
+        root.rmdir()  # empty, as checked above
+    partial.rename(root)
 
 
 def _source_and_take(number: int) -> tuple[int, int]:

@@ -201,6 +201,16 @@ def test_what_a_broken_run_left_behind_is_no_sample(sample):
     assert not sample.with_name("sample.partial").exists()
 
 
+def test_processes_that_ask_for_one_sample_at_once_draw_it_once(sample, tmp_path):
+    code = f"from data_prep.sample import make_sample; make_sample({str(tmp_path / 's')!r}, 0, 8, {PAIR!r}, 1)"
+    root = Path(__file__).parents[1]
+    asking = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=root) for _ in range(2)]
+    told = [process.communicate()[1].decode() for process in asking]
+    assert [process.returncode for process in asking] == [0, 0]
+    assert sorted("drawing" in text for text in told) == [False, True]
+    assert contents(tmp_path / "s") == contents(sample)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"), [({"clips": 5}, "at least 8"), ({"classes": ["sitt"]}, "no class 'sitt'")]
 )
