@@ -26,7 +26,7 @@ from benchmarks import readers
 from benchmarks.pipeline import measure_pipeline
 from data_prep.extract import HMDB51_FRAMES, Setting, extract, find_videos
 from data_prep.sample import make_sample
-from hmdb_lib.data import Videos
+from hmdb_lib.data.loader import Videos
 
 REFERENCE = "pytorchvideo"
 SHORTEST = 0.2  # seconds of a reader's turn; fast ones read the clips several times

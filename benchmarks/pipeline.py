@@ -14,10 +14,10 @@ import torch
 
 from benchmarks.readers import CROP, RULE, SIZE
 from data_prep.extract import Setting, find_videos
-from hmdb_lib.data import ClipData, Videos, choose_source
-from hmdb_lib.frames import FrameStore, Source
-from hmdb_lib.splits import read_videos
-from hmdb_lib.transforms import normalise, random_crop_flip
+from hmdb_lib.data.loader import ClipData, Videos, choose_source
+from hmdb_lib.data.splits import read_videos
+from hmdb_lib.data.store import FrameStore, Source
+from hmdb_lib.data.transforms import normalise, random_crop_flip
 
 BATCH, VIDEOS, CLASSES = 16, 6766, 51
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import functional as transforms
 
-from hmdb_lib.clips import ClipRule
-from hmdb_lib.frames import FrameStore, Source
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.store import FrameStore, Source
 
 SECONDS, FRAMES, SIZE, CROP = 2.0, 16, (128, 171), 112
 RULE = ClipRule(FRAMES, SECONDS)

@@ -25,9 +25,9 @@ from torchvision.models.video import r2plus1d_18
 from tqdm.auto import tqdm
 
 from hmdb_lib import config, cost, environment, models
+from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.optimise import make_optimiser
-from hmdb_lib.transforms import even_crops, normalise, random_crop_flip
 
 CLASSES, FRAMES, STORED, CROP = 51, 16, (128, 171), 112
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}

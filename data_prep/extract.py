@@ -1,4 +1,4 @@
-"""Decode every video once into a frame store that training then reads; the format stands in `hmdb_lib.frames`.
+"""Decode every video once into a frame store that training then reads; the format stands in `hmdb_lib.data.store`.
 
 Each file of the store is written beside its place and renamed, so that what has a name is whole. A call looks at what
 is there: whole files that fit are kept, torn or stale ones done again, and so an interrupted call is simply repeated.
@@ -24,10 +24,10 @@ from tqdm.auto import tqdm
 
 from data_prep.disk import need, told_when_full
 from hmdb_lib.cores import cores
+from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
+from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
-from hmdb_lib.frames import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
-from hmdb_lib.hmdb51 import VIDEO_ENDINGS
-from hmdb_lib.video import VideoError, scan
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told

@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from data_prep.sample import ACTIONS, FPS
 from data_prep.scene import Take
+from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
-from hmdb_lib.video import write_video
 
 PAIRS = tuple(itertools.combinations_with_replacement(ACTIONS, 2))
 VERSION = 1  # raise it whenever the same seed gives other files

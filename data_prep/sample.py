@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from data_prep.scene import Take
 from hmdb_lib.cores import cores
+from hmdb_lib.data.hmdb51 import source_group
+from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import source_group
-from hmdb_lib.video import write_video
 
 # class -> the motion it shows, and whether it is played backwards
 ACTIONS = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
+from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import read_split, source_group
-from hmdb_lib.video import VideoError, scan
 
 SPLITS = (1, 2, 3)
 MANIFEST = ["path", "class", "group", "roles", "frames", "size", "fps", "bytes", "sha256"]

@@ -13,12 +13,12 @@ from lightning.pytorch.utilities.memory import is_oom_error
 
 from hmdb_lib import models
 from hmdb_lib.config import Config
+from hmdb_lib.data.transforms import normalise, random_crop_flip
 from hmdb_lib.environment import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.optimise import make_optimiser
 from hmdb_lib.runs import Run, without_final_fit
-from hmdb_lib.transforms import normalise, random_crop_flip
 
 WITHOUT_GPU = 8
 MOST = 512

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hmdb_lib import portable
+from hmdb_lib.data.transforms import normalise
 from hmdb_lib.errors import UserError
-from hmdb_lib.transforms import normalise
 
 DESCRIPTION = "hmdb_lib"  # under this name the description lies in the file
 NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".xml": ("openvino",)}

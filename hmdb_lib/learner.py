@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
+from hmdb_lib.data.transforms import normalise
 from hmdb_lib.errors import UserError
 from hmdb_lib.optimise import make_optimiser, make_schedule
 from hmdb_lib.runs import Run
-from hmdb_lib.transforms import normalise
 
 
 class Learner(L.LightningModule):

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from hmdb_lib import environment, training
+from hmdb_lib.data.splits import video_folder
 from hmdb_lib.predict import Classifier
 from hmdb_lib.runs import Run
-from hmdb_lib.splits import video_folder
 from hmdb_lib.uncertainty import accuracy_interval, compare
 
 

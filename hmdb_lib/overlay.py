@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from hmdb_lib.data.transforms import even_crops
+from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.inside import grad_cam, latent_maps, rollout, to_frames
 from hmdb_lib.models.hybrid import Hybrid
 from hmdb_lib.plots_clips import attention_overlay, overlay_frames
 from hmdb_lib.predict import Classifier
-from hmdb_lib.transforms import even_crops
-from hmdb_lib.video import VideoError, scan, write_video
 from hmdb_lib.windows import Windows
 
 FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmdb_lib.data.transforms import even_crops, random_crop_flip
 from hmdb_lib.learner import Learner
 from hmdb_lib.models.masked import Masked
-from hmdb_lib.transforms import even_crops, random_crop_flip
 
 
 class MaskedModelling(Learner):

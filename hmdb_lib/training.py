@@ -14,15 +14,15 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQD
 from hmdb_lib import environment, models, recording
 from hmdb_lib.batch_size import settle
 from hmdb_lib.classifier import VideoClassifier
-from hmdb_lib.clips import ClipRule
 from hmdb_lib.config import Config
-from hmdb_lib.data import ClipData, Videos, check_videos, choose_source
+from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.rescue import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.runs import Run, chosen_epochs
-from hmdb_lib.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.waiting import Waiting
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning as L
 
-from hmdb_lib.frames import FrameStore
+from hmdb_lib.data.store import FrameStore
 
 LIMIT = 0.2  # share of the time
 BATCHES = 10  # fewer say nothing: the first ones are ready before they are asked for

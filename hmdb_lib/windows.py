@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from hmdb_lib.clips import ClipRule
-from hmdb_lib.video import Timeline, VideoError, scan, stream_frames
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.video import Timeline, VideoError, scan, stream_frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.sample import make_sample
 from hmdb_lib import config
-from hmdb_lib.video import write_video
+from hmdb_lib.data.video import write_video
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hmdb_lib.clips import ClipRule
-from hmdb_lib.video import Timeline
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.video import Timeline
 
 
 def even(frames, fps=30.0):

@@ -15,9 +15,9 @@ from data_prep import extract as extracting
 from data_prep.__main__ import main
 from data_prep.disk import DiskError
 from data_prep.extract import Setting, extract
+from hmdb_lib.data.store import FrameStore
+from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
-from hmdb_lib.frames import FrameStore
-from hmdb_lib.video import write_video
 
 SMALL = Setting((48, 64))
 

@@ -8,11 +8,11 @@ import pytest
 
 from data_prep.extract import Setting, extract
 from hmdb_lib import training
-from hmdb_lib.clips import ClipRule
-from hmdb_lib.data import ClipData, EpochSampler, TrainClips, Videos, choose_source
+from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos, choose_source
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.store import FrameStore
+from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
-from hmdb_lib.frames import FrameStore
-from hmdb_lib.video import VideoError, scan, write_video
 
 SIZE = (48, 64)
 ODD = "golf/Yards!!!_&_[a;b]_(#1) 100%_golf_f_nm_np1_fr_med_1.avi"

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from data_prep.sample import figure_boxes
 from hmdb_lib import models
-from hmdb_lib.clips import ClipRule
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.splits import read_videos
+from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.inside import rollout, to_frames
-from hmdb_lib.splits import read_videos
-from hmdb_lib.video import read_frames, scan
 
 PAIRS = ("catch", "throw", "sit", "stand")
 

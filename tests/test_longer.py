@@ -6,10 +6,10 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib.clips import ClipRule
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.video import Timeline, scan, write_video
 from hmdb_lib.longer import by_native_length, judge_lengths
 from hmdb_lib.predict import Classifier
-from hmdb_lib.video import Timeline, scan, write_video
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 ROWS = {

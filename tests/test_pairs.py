@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data_prep import pairs
+from hmdb_lib.data.splits import read_videos
+from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.errors import UserError
-from hmdb_lib.splits import read_videos
-from hmdb_lib.video import read_frames, scan
 
 
 @pytest.fixture(scope="module")

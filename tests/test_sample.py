@@ -13,9 +13,9 @@ from data_prep.__main__ import main
 from data_prep.figure import MOTIONS, act
 from data_prep.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
 from data_prep.scene import FRAMES, HEIGHT, WIDTH, Take
+from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import read_split, source_group
-from hmdb_lib.video import read_frames, scan
 
 PAIR = ("sit", "stand")
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from hmdb_lib.config import load
+from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.splits import hold_out, limit, limit_sources, read_videos
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import read_split, source_group
-from hmdb_lib.splits import hold_out, limit, limit_sources, read_videos
 from hmdb_lib.training import read_data
 
 

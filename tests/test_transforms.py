@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hmdb_lib.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
+from hmdb_lib.data.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
 
 CLIPS = torch.randint(0, 256, (4, 3, 20, 30, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hmdb_lib.video import _ANY_METADATA, VideoError, read_frames, scan, write_video
+from hmdb_lib.data.video import _ANY_METADATA, VideoError, read_frames, scan, write_video
 
 ODD_NAMES = ["Yes!!!_#1&2_(HQ)_[x]_+;~@.avi", "with blanks.avi", "http:colon.avi", "50%d.avi", "größe.avi"]
 

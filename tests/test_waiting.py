@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hmdb_lib.frames import FrameStore
+from hmdb_lib.data.store import FrameStore
 from hmdb_lib.waiting import BATCHES, Waiting
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import simplejpeg  # as libjpeg-turbo decodes; torchvision's JPEG functions are slower and deprecated
 from PIL import Image
 
-from hmdb_lib.video import Timeline, VideoError
+from hmdb_lib.data.video import Timeline, VideoError
 
 ENDING = ".frames"
 MAGIC = b"HMDBFRM1"

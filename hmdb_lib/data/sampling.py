@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hmdb_lib.video import Timeline
+from hmdb_lib.data.video import Timeline
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS, read_split, source_group
 from hmdb_lib.errors import UserError
-from hmdb_lib.hmdb51 import VIDEO_ENDINGS, read_split, source_group
 
 # Folders of a data set that comes cut into parts, as Kinetics does.
 PARTS = {"train": "train", "val": "validation", "validate": "validation", "validation": "validation", "test": "test"}

@@ -1,0 +1,1 @@
+"""Videos, frame stores and clips: from a file to a batch."""
