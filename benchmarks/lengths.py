@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from hmdb_lib import config, cost, models
+from hmdb_lib import config, models
+from hmdb_lib.models import cost
 from hmdb_lib.models.streaming import classify_in_parts
 
 CLASSES, PART = 51, 16

@@ -24,8 +24,9 @@ from torch import nn
 from torchvision.models.video import r2plus1d_18
 from tqdm.auto import tqdm
 
-from hmdb_lib import config, cost, environment, models
+from hmdb_lib import config, environment, models
 from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
+from hmdb_lib.models import cost
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.optimise import make_optimiser
 

@@ -18,7 +18,7 @@ def published() -> pd.DataFrame:
 
 
 def cost_text(costs: pd.DataFrame) -> str:
-    """A table of `hmdb_lib.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
+    """A table of `hmdb_lib.models.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
     theirs = published().reindex(costs.index)
     attention = costs.cross_attention + costs.self_attention + costs.classifier
     shown = pd.DataFrame(

@@ -23,9 +23,10 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hmdb_lib import cost, models
+from hmdb_lib import models
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.errors import UserError
+from hmdb_lib.models import cost
 from hmdb_lib.plots import compare_curves, overfitting_gap
 from hmdb_lib.plots_classes import video_prediction
 from hmdb_lib.plots_clips import contact_sheet

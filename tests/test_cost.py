@@ -6,7 +6,8 @@ import pytest
 import torch
 from test_models import ROWS, STUDY
 
-from hmdb_lib import config, cost, models
+from hmdb_lib import config, models
+from hmdb_lib.models import cost
 
 CLASSES = 51
 

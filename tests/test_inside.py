@@ -5,7 +5,7 @@ import torch
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
-from hmdb_lib.inside import grad_cam, latent_maps, rollout, to_frames
+from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
 
 HYBRID = {"blocks": 1, "latents": 8, "width": 64}
 

@@ -12,7 +12,7 @@ from hmdb_lib import models
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import read_videos
 from hmdb_lib.data.video import read_frames, scan
-from hmdb_lib.inside import rollout, to_frames
+from hmdb_lib.models.explain import rollout, to_frames
 
 PAIRS = ("catch", "throw", "sit", "stand")
 

@@ -15,7 +15,7 @@ LAYERS = re.findall(
     """
     errors cores environment
     config
-    cost models inside
+    models
     data
     evaluation runs uncertainty tables
     plots plots_classes plots_clips
