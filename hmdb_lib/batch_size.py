@@ -18,7 +18,7 @@ from hmdb_lib.environment import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.optimise import make_optimiser
-from hmdb_lib.runs import Run, without_final_fit
+from hmdb_lib.results.runs import Run, without_final_fit
 
 WITHOUT_GPU = 8
 MOST = 512

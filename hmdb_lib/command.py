@@ -209,8 +209,9 @@ def _end_with_stdin() -> None:
 
 def _cost(rows: Sequence[str], as_json: bool, measure: bool) -> None:
     chosen = {row: config.load(row, auto="hmdb51") for row in rows or config.rows()}
-    from hmdb_lib import models, tables  # noqa: PLC0415 - a wrong row must not wait for torch to load
+    from hmdb_lib import models  # noqa: PLC0415 - a wrong row must not wait for torch to load
     from hmdb_lib.models import cost  # noqa: PLC0415 - a wrong row must not wait for torch to load
+    from hmdb_lib.results import tables  # noqa: PLC0415 - a wrong row must not wait for torch to load
 
     builds = {}
     for row, experiment in chosen.items():

@@ -18,7 +18,7 @@ from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.pretrained import read_checkpoint
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 ENDING = ".safetensors"
 FORMAT = "hmdb_lib trained model 1"

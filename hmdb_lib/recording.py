@@ -13,11 +13,11 @@ from hmdb_lib import environment, plots, plots_clips
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.evaluation import describe
 from hmdb_lib.learner import Learner
 from hmdb_lib.models import cost
 from hmdb_lib.pretraining import MaskedModelling
-from hmdb_lib.uncertainty import accuracy_interval
+from hmdb_lib.results.metrics import describe
+from hmdb_lib.results.statistics import accuracy_interval
 
 
 def tested(classifier: VideoClassifier, data: ClipData, device: environment.Device, epoch: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from hmdb_lib.errors import FREE_DISK, UserError
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -10,10 +10,10 @@ import pandas as pd
 from hmdb_lib import config, environment, study, training
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
-from hmdb_lib.runs import Run, write_whole
+from hmdb_lib.results.runs import Run, write_whole
+from hmdb_lib.results.statistics import accuracy_interval, compare
+from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.study import Job
-from hmdb_lib.tables import pool_runs
-from hmdb_lib.uncertainty import accuracy_interval, compare
 
 
 def learning_curve(

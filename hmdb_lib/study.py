@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdb_lib import config, environment, models, tables, training
+from hmdb_lib import config, environment, models, training
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
 from hmdb_lib.launch import Command, on_ray, one_by_one
 from hmdb_lib.models import cost
-from hmdb_lib.runs import MACHINE_KEYS, Run
+from hmdb_lib.results import tables
+from hmdb_lib.results.runs import MACHINE_KEYS, Run
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.rescue import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.runs import Run, chosen_epochs
+from hmdb_lib.results.runs import Run, chosen_epochs
 from hmdb_lib.waiting import Waiting
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}

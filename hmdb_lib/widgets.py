@@ -30,7 +30,7 @@ from hmdb_lib.models import cost
 from hmdb_lib.plots import compare_curves, overfitting_gap
 from hmdb_lib.plots_classes import video_prediction
 from hmdb_lib.plots_clips import contact_sheet
-from hmdb_lib.runs import Run, find_runs
+from hmdb_lib.results.runs import Run, find_runs
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
 View = ipywidgets.Widget | HTML

@@ -7,7 +7,7 @@ import torch
 
 from hmdb_lib import models
 from hmdb_lib.config import Config
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 TEST = {"videos": 4, "accuracy": 0.75, "accuracy_low": 0.3, "accuracy_high": 0.95}
 

@@ -7,7 +7,7 @@ from hmdb_lib import batch_size, config, training
 from hmdb_lib.batch_size import MOST, WITHOUT_GPU, largest, settle, training_step
 from hmdb_lib.environment import Device
 from hmdb_lib.errors import UserError
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 CPU = Device("cpu", "fp32", "cpu", "a reason")
 GPU = Device("cuda", "bf16", "a GPU", "a reason")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from hmdb_lib.evaluation import VideoScores, calibration_error, confusion_matrix, describe, nll, top_k
+from hmdb_lib.results.metrics import VideoScores, calibration_error, confusion_matrix, describe, nll, top_k
 
 
 def test_a_video_is_judged_by_the_mean_probability_of_its_clips():

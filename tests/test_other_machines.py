@@ -27,7 +27,8 @@ THEIRS += ["scipy", "seaborn", "tensorboard", "transformers"]
 GIVEN = 'import torch, torchvision; print(torch.__version__.split("+")[0], torchvision.__version__.split("+")[0])'
 
 STATUS = """
-from hmdb_lib import config, environment, runs
+from hmdb_lib import config, environment
+from hmdb_lib.results import runs
 print(runs.status(config.load(overrides=["data=sample", "quick=true"]), environment.place().results))
 """
 

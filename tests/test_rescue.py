@@ -19,7 +19,7 @@ from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.config import ROOT
 from hmdb_lib.errors import UserError
 from hmdb_lib.rescue import WholeCheckpoints, newest_whole
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 
 def assert_same(run, other):

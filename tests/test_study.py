@@ -12,9 +12,10 @@ import pandas as pd
 import psutil
 import pytest
 
-from hmdb_lib import environment, launch, study, tables
+from hmdb_lib import environment, launch, study
 from hmdb_lib.errors import UserError
-from hmdb_lib.runs import Run
+from hmdb_lib.results import tables
+from hmdb_lib.results.runs import Run
 
 CLASSES = ["bright", "dark"]
 

@@ -15,7 +15,7 @@ from hmdb_lib import config, environment, models, training
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.errors import UserError
 from hmdb_lib.optimise import make_optimiser, make_schedule, parameter_groups
-from hmdb_lib.runs import Run, read_runs
+from hmdb_lib.results.runs import Run, read_runs
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

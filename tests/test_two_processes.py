@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hmdb_lib.config import ROOT
-from hmdb_lib.runs import Run
+from hmdb_lib.results.runs import Run
 
 pytestmark = pytest.mark.slow
 # Nothing random, batch norm at its running statistics, and one plain step an epoch: weights move by the gradient.

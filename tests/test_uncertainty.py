@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.uncertainty import accuracy_interval, compare, pool
+from hmdb_lib.results.statistics import accuracy_interval, compare, pool
 
 
 def predictions(right, groups=None):

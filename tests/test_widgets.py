@@ -6,9 +6,10 @@ from IPython.display import HTML
 from ipywidgets import VBox
 from test_plots import made_metrics, made_predictions
 
-from hmdb_lib import environment, runs, widgets
+from hmdb_lib import environment, widgets
 from hmdb_lib.errors import UserError
-from hmdb_lib.runs import Run
+from hmdb_lib.results import runs
+from hmdb_lib.results.runs import Run
 from hmdb_lib.training import read_data
 
 

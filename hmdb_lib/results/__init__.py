@@ -1,0 +1,1 @@
+"""What runs leave: their records, metrics, intervals and tables."""
