@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 from IPython.display import display
 
-from hmdb_lib import plots
+from hmdb_lib.plots import curves as plots
 
 
 class LiveCurves(L.Callback):

@@ -12,7 +12,7 @@ from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
 from hmdb_lib.models.hybrid import Hybrid
-from hmdb_lib.plots_clips import attention_overlay, overlay_frames
+from hmdb_lib.plots.clips import attention_overlay, overlay_frames
 from hmdb_lib.predict import Classifier
 from hmdb_lib.windows import Windows
 

@@ -9,12 +9,14 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from hmdb_lib import environment, plots, plots_clips
+from hmdb_lib import environment
 from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.learner import Learner
 from hmdb_lib.models import cost
+from hmdb_lib.plots import clips as plots_clips
+from hmdb_lib.plots import curves as plots
 from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.results.metrics import describe
 from hmdb_lib.results.statistics import accuracy_interval

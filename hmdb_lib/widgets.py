@@ -27,9 +27,9 @@ from hmdb_lib import models
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
-from hmdb_lib.plots import compare_curves, overfitting_gap
-from hmdb_lib.plots_classes import video_prediction
-from hmdb_lib.plots_clips import contact_sheet
+from hmdb_lib.plots.classes import video_prediction
+from hmdb_lib.plots.clips import contact_sheet
+from hmdb_lib.plots.curves import compare_curves, overfitting_gap
 from hmdb_lib.results.runs import Run, find_runs
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML

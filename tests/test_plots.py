@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from hmdb_lib import plots, plots_classes, plots_clips
+from hmdb_lib.plots import classes as plots_classes
+from hmdb_lib.plots import clips as plots_clips
+from hmdb_lib.plots import curves as plots
 
 CLASSES = ["brush_hair", "cartwheel", "catch", "chew"]
 ROWS = ["baseline", "cross1_self1", "blocks4_cross2_self12"]

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from hmdb_lib import environment, plots, stages
+from hmdb_lib import environment, stages
+from hmdb_lib.plots import curves as plots
 
 SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmdb_lib import config, environment, plots, training, widgets
+from hmdb_lib import config, environment, training, widgets
+from hmdb_lib.plots import curves as plots
 
 FIGURES = Path(__file__).parent
 

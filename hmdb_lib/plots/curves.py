@@ -1,6 +1,6 @@
 """Figures from tables, nothing else: readable in greyscale and for the colour-blind, at the width of a paper's column.
 
-What speaks of single classes or videos is in `hmdb_lib.plots_classes`, pictures of frames in `hmdb_lib.plots_clips`.
+What speaks of single classes or videos is in `hmdb_lib.plots.classes`, pictures of frames in `hmdb_lib.plots.clips`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

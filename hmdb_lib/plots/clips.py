@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hmdb_lib.plots import PAGE, STYLE
+from hmdb_lib.plots.curves import PAGE, STYLE
 
 HEAT, ALPHA = "magma", 0.6
 

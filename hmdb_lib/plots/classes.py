@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from hmdb_lib.plots import COLOURS, COLUMN, PAGE, STYLE
+from hmdb_lib.plots.curves import COLOURS, COLUMN, PAGE, STYLE
 from hmdb_lib.results.metrics import calibration_error
 from hmdb_lib.results.statistics import accuracy_interval, compare, correct
 
