@@ -28,7 +28,7 @@ from hmdb_lib import config, environment, models
 from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
 from hmdb_lib.models import cost
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.optimise import make_optimiser
+from hmdb_lib.training.optim import make_optimiser
 
 CLASSES, FRAMES, STORED, CROP = 51, 16, (128, 171), 112
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}

@@ -137,7 +137,8 @@ def _train(changes: Sequence[str], file: Path) -> None:
     row, overrides = (changes[0], changes[1:]) if changes and "=" not in changes[0] else (None, changes)
     # A wrong key must not wait for torch to load.
     config.load(row, overrides, file)
-    from hmdb_lib import environment, training  # noqa: PLC0415
+    from hmdb_lib import environment  # noqa: PLC0415
+    from hmdb_lib.training import experiment as training  # noqa: PLC0415
 
     training.run(config.load(row, overrides, file, environment.place().best_dataset))
 

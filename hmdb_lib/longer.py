@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hmdb_lib import environment, training
+from hmdb_lib import environment
 from hmdb_lib.data.splits import video_folder
 from hmdb_lib.predict import Classifier
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import accuracy_interval, compare
+from hmdb_lib.training import experiment as training
 
 
 def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmdb_lib import config, environment, study, training
+from hmdb_lib import config, environment, study
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.study import Job
+from hmdb_lib.training import experiment as training
 
 
 def learning_curve(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdb_lib import config, environment, models, training
+from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
@@ -26,6 +26,7 @@ from hmdb_lib.launch import Command, on_ray, one_by_one
 from hmdb_lib.models import cost
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
+from hmdb_lib.training import experiment as training
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from hmdb_lib import batch_size, config, training
-from hmdb_lib.batch_size import MOST, WITHOUT_GPU, largest, settle, training_step
+from hmdb_lib import config
 from hmdb_lib.environment import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
+from hmdb_lib.training import batch_size
+from hmdb_lib.training import experiment as training
+from hmdb_lib.training.batch_size import MOST, WITHOUT_GPU, largest, settle, training_step
 
 CPU = Device("cpu", "fp32", "cpu", "a reason")
 GPU = Device("cuda", "bf16", "a GPU", "a reason")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hmdb_lib import training
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
+from hmdb_lib.training import experiment as training
 
 
 def test_without_the_run_that_chose_the_epochs_it_is_told_what_to_run_first(tiny_config):

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from data_prep.extract import Setting, extract
-from hmdb_lib import training
 from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos, choose_source
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.training import experiment as training
 
 SIZE = (48, 64)
 ODD = "golf/Yards!!!_&_[a;b]_(#1) 100%_golf_f_nm_np1_fr_med_1.avi"

@@ -20,7 +20,7 @@ LAYERS = re.findall(
     results
     plots
     data_prep
-    optimise learner classifier pretraining waiting live batch_size recording rescue training
+    training
     portable windows predictions predict overlay export hub
     launch study stages longer camera widgets tryout
     notebook command __main__

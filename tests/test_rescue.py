@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import torch
 
-from hmdb_lib import training
-from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.config import ROOT
 from hmdb_lib.errors import UserError
-from hmdb_lib.rescue import WholeCheckpoints, newest_whole
 from hmdb_lib.results.runs import Run
+from hmdb_lib.training import experiment as training
+from hmdb_lib.training.checkpoints import WholeCheckpoints, newest_whole
+from hmdb_lib.training.modules import VideoClassifier
 
 
 def assert_same(run, other):
@@ -117,7 +117,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_the_one_before(c
         finally:
             raise RuntimeError("unexpected pos 20001472 vs 20001424")  # as torch does when it closes the file
 
-    monkeypatch.setattr("hmdb_lib.rescue.torch.save", fill)
+    monkeypatch.setattr("hmdb_lib.training.checkpoints.torch.save", fill)
     with pytest.raises(UserError, match="the disk is full"):
         training.run(config)
     assert run.last.read_bytes() == before
@@ -151,7 +151,9 @@ def test_a_fault_of_the_thread_that_writes_for_tensorboard_is_told_once(tiny_con
 def test_a_loss_that_is_not_a_number_is_told_and_the_last_checkpoint_stays(cut, monkeypatch):
     config, run = cut
     before = run.last.read_bytes()
-    monkeypatch.setattr("hmdb_lib.learner.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan)
+    monkeypatch.setattr(
+        "hmdb_lib.training.learner.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
+    )
     with pytest.raises(UserError, match=r"the loss is nan; the last checkpoint is kept\. Lower train\.lr"):
         training.run(config)
     assert run.last.read_bytes() == before

@@ -8,7 +8,7 @@ from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.data.splits import hold_out, limit, limit_sources, read_videos
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.training import read_data
+from hmdb_lib.training.experiment import read_data
 
 
 @pytest.fixture

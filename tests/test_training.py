@@ -11,11 +11,12 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib import config, environment, models, training
-from hmdb_lib.classifier import VideoClassifier
+from hmdb_lib import config, environment, models
 from hmdb_lib.errors import UserError
-from hmdb_lib.optimise import make_optimiser, make_schedule, parameter_groups
 from hmdb_lib.results.runs import Run, read_runs
+from hmdb_lib.training import experiment as training
+from hmdb_lib.training.modules import VideoClassifier
+from hmdb_lib.training.optim import make_optimiser, make_schedule, parameter_groups
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from hmdb_lib.data.store import FrameStore
-from hmdb_lib.waiting import BATCHES, Waiting
+from hmdb_lib.training.callbacks import BATCHES, Waiting
 
 
 def epoch(callback, trainer, wait, work, batches=BATCHES + 2):

@@ -10,7 +10,7 @@ from hmdb_lib import environment, widgets
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import runs
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training import read_data
+from hmdb_lib.training.experiment import read_data
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmdb_lib import config, environment, training, widgets
+from hmdb_lib import config, environment, widgets
 from hmdb_lib.plots import curves as plots
+from hmdb_lib.training import experiment as training
 
 FIGURES = Path(__file__).parent
 

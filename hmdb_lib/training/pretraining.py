@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hmdb_lib.data.transforms import even_crops, random_crop_flip
-from hmdb_lib.learner import Learner
 from hmdb_lib.models.masked import Masked
+from hmdb_lib.training.learner import Learner
 
 
 class MaskedModelling(Learner):

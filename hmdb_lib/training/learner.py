@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 from hmdb_lib.config import Config
 from hmdb_lib.data.transforms import normalise
 from hmdb_lib.errors import UserError
-from hmdb_lib.optimise import make_optimiser, make_schedule
 from hmdb_lib.results.runs import Run
+from hmdb_lib.training.optim import make_optimiser, make_schedule
 
 
 class Learner(L.LightningModule):

@@ -17,8 +17,8 @@ from hmdb_lib.data.transforms import normalise, random_crop_flip
 from hmdb_lib.environment import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.optimise import make_optimiser
 from hmdb_lib.results.runs import Run, without_final_fit
+from hmdb_lib.training.optim import make_optimiser
 
 WITHOUT_GPU = 8
 MOST = 512

@@ -10,16 +10,16 @@ import torch
 from matplotlib.figure import Figure
 
 from hmdb_lib import environment
-from hmdb_lib.classifier import VideoClassifier
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.learner import Learner
 from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as plots_clips
 from hmdb_lib.plots import curves as plots
-from hmdb_lib.pretraining import MaskedModelling
 from hmdb_lib.results.metrics import describe
 from hmdb_lib.results.statistics import accuracy_interval
+from hmdb_lib.training.learner import Learner
+from hmdb_lib.training.modules import VideoClassifier
+from hmdb_lib.training.pretraining import MaskedModelling
 
 
 def tested(classifier: VideoClassifier, data: ClipData, device: environment.Device, epoch: int, seconds: float) -> None:

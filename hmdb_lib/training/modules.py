@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.transforms import erase, even_crops, mix, rand_augment, random_crop_flip
-from hmdb_lib.learner import Learner
 from hmdb_lib.results.metrics import VideoScores
 from hmdb_lib.results.runs import Run
+from hmdb_lib.training.learner import Learner
 
 
 class VideoClassifier(Learner):

@@ -11,19 +11,20 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 
-from hmdb_lib import environment, models, recording
-from hmdb_lib.batch_size import settle
-from hmdb_lib.classifier import VideoClassifier
+from hmdb_lib import environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.pretraining import MaskedModelling
-from hmdb_lib.rescue import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.results.runs import Run, chosen_epochs
-from hmdb_lib.waiting import Waiting
+from hmdb_lib.training import report as recording
+from hmdb_lib.training.batch_size import settle
+from hmdb_lib.training.callbacks import Waiting
+from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
+from hmdb_lib.training.modules import VideoClassifier
+from hmdb_lib.training.pretraining import MaskedModelling
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -37,7 +38,7 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
 
     With train.objective=masked no label is read and nothing is tested: the run is what model.pretrained starts from.
 
-    `callbacks` are Lightning's, such as `hmdb_lib.live.LiveCurves`.
+    `callbacks` are Lightning's, such as `hmdb_lib.training.live.LiveCurves`.
 
     Returns the run; a finished one is returned as it is. Raises UserError for what a user can mend.
     """
