@@ -159,7 +159,7 @@ def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from hmdb_lib.predict import Classifier  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.inference.classifier import Classifier  # noqa: PLC0415 - the help must not wait for torch to load
 
     classifier = Classifier.load(arguments.checkpoint, arguments.device)
     if arguments.whole:
@@ -175,8 +175,8 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _look(arguments: argparse.Namespace) -> None:
-    from hmdb_lib import overlay  # noqa: PLC0415 - the help must not wait for torch to load
-    from hmdb_lib.predict import Classifier  # noqa: PLC0415
+    from hmdb_lib.inference import overlay  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.inference.classifier import Classifier  # noqa: PLC0415
 
     classifier = Classifier.load(arguments.checkpoint, arguments.device)
     overlay.write(classifier, arguments.video, arguments.to, arguments.latents)
@@ -184,20 +184,20 @@ def _look(arguments: argparse.Namespace) -> None:
 
 
 def _export(checkpoint: str, file: Path) -> None:
-    from hmdb_lib import export  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.inference import export  # noqa: PLC0415 - the help must not wait for torch to load
 
     export.write(checkpoint, file)
     print(f"written: {file}")
 
 
 def _push(checkpoint: str, repository: str, public: bool) -> None:
-    from hmdb_lib import hub  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.inference import hub  # noqa: PLC0415 - the help must not wait for torch to load
 
     print(f"pushed: {hub.push(checkpoint, repository, public=public)}")
 
 
 def _pull(repository: str) -> None:
-    from hmdb_lib import hub  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.inference import hub  # noqa: PLC0415 - the help must not wait for torch to load
 
     print(hub.pull(repository))
 

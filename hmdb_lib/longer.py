@@ -9,7 +9,7 @@ import pandas as pd
 
 from hmdb_lib import environment
 from hmdb_lib.data.splits import video_folder
-from hmdb_lib.predict import Classifier
+from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.training import experiment as training

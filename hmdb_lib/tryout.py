@@ -8,10 +8,10 @@ import ipywidgets
 
 from hmdb_lib.camera import Camera
 from hmdb_lib.errors import UserError
-from hmdb_lib.overlay import maps
+from hmdb_lib.inference.classifier import Classifier
+from hmdb_lib.inference.overlay import maps
 from hmdb_lib.plots.classes import along_time
 from hmdb_lib.plots.clips import attention_overlay
-from hmdb_lib.predict import Classifier
 from hmdb_lib.widgets import Look, View, interactive, live, to_html
 
 

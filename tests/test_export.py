@@ -9,8 +9,10 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib import command, export, portable
+from hmdb_lib import command
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import export
+from hmdb_lib.inference import trained as portable
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

@@ -5,8 +5,9 @@ import torch
 from finished_run import write_finished_run
 from web import serve
 
-from hmdb_lib import hub, portable
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import hub
+from hmdb_lib.inference import trained as portable
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib import command, overlay
+from hmdb_lib import command
 from hmdb_lib.data.video import read_frames, scan, write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import overlay
+from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.models.explain import latent_maps
-from hmdb_lib.predict import Classifier
 
 HYBRID = {"row": "cross1_self1", "model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 BASELINE = {"row": "baseline", "model__blocks": 1}

@@ -9,8 +9,8 @@ from finished_run import TEST, write_finished_run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hmdb_lib import portable
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import trained as portable
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib import command, portable
+from hmdb_lib import command
 from hmdb_lib.data.video import VideoError, read_frames, write_video
 from hmdb_lib.errors import UserError
-from hmdb_lib.predict import Classifier, find_videos, predict
+from hmdb_lib.inference import trained as portable
+from hmdb_lib.inference.classifier import Classifier, find_videos, predict
 from hmdb_lib.training import experiment as training
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}

@@ -21,7 +21,7 @@ LAYERS = re.findall(
     plots
     data_prep
     training
-    portable windows predictions predict overlay export hub
+    inference
     launch study stages longer camera widgets tryout
     notebook command __main__
 """,

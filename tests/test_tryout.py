@@ -8,7 +8,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from hmdb_lib import tryout
-from hmdb_lib.predict import Classifier
+from hmdb_lib.inference.classifier import Classifier
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

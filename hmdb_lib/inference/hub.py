@@ -9,8 +9,8 @@ import httpx
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from hmdb_lib import portable
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import trained as portable
 
 FILE = f"model{portable.ENDING}"
 DATA = {
@@ -82,7 +82,7 @@ def card(trained: portable.Trained) -> ModelCard:
         + ("It comes from a check that everything runs: it is no result. " if facts["quick"] else "")
         + "One split and one seed do not tell how far another run would differ.",
         "## Use",
-        "```python\nfrom hmdb_lib import hub\nfrom hmdb_lib.predict import Classifier\n\n"
+        "```python\nfrom hmdb_lib import hub\nfrom hmdb_lib.inference.classifier import Classifier\n\n"
         'Classifier.load(hub.pull("<user>/<name>")).predict("video.mp4").videos[0].top()\n```',
         "Classes: " + ", ".join(trained.classes),
     ]

@@ -10,11 +10,11 @@ from torch import Tensor
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference.classifier import Classifier
+from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
 from hmdb_lib.models.hybrid import Hybrid
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames
-from hmdb_lib.predict import Classifier
-from hmdb_lib.windows import Windows
 
 FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")
 HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the small frames that a model sees

@@ -12,19 +12,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hmdb_lib import environment, portable
+from hmdb_lib import environment
 from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import trained as portable
+from hmdb_lib.inference.predictions import Prediction, Predictions
+from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.r2plus1d import SMALLEST
 from hmdb_lib.models.streaming import classify_in_parts, streams
 from hmdb_lib.models.videomae import VideoMAE
-from hmdb_lib.predictions import Prediction, Predictions
-from hmdb_lib.windows import Window, Windows
 
 
 class Classifier:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hmdb_lib import portable
 from hmdb_lib.data.transforms import normalise
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import trained as portable
 
 DESCRIPTION = "hmdb_lib"  # under this name the description lies in the file
 NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".xml": ("openvino",)}
