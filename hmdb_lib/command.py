@@ -144,7 +144,7 @@ def _train(changes: Sequence[str], file: Path) -> None:
 
 
 def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
-    from hmdb_lib import study  # noqa: PLC0415 - the help must not wait for torch to load
+    from hmdb_lib.studies import study  # noqa: PLC0415 - the help must not wait for torch to load
 
     study.run(
         asked.names,

@@ -9,7 +9,7 @@ from finished_run import write_finished_run
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import Timeline, scan, write_video
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.longer import by_native_length, judge_lengths
+from hmdb_lib.studies.clip_length import by_native_length, judge_lengths
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 ROWS = {

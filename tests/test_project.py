@@ -22,7 +22,7 @@ LAYERS = re.findall(
     data_prep
     training
     inference
-    launch study stages longer camera widgets tryout
+    studies widgets
     notebook command __main__
 """,
 )

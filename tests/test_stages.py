@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from hmdb_lib import environment, stages
+from hmdb_lib import environment
 from hmdb_lib.plots import curves as plots
+from hmdb_lib.studies import learning_curve as stages
 
 SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 

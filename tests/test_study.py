@@ -12,10 +12,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from hmdb_lib import environment, launch, study
+from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run
+from hmdb_lib.studies import launch, study
 
 CLASSES = ["bright", "dark"]
 

@@ -7,8 +7,8 @@ from finished_run import write_finished_run
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from hmdb_lib import tryout
 from hmdb_lib.inference.classifier import Classifier
+from hmdb_lib.widgets import tryout
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 

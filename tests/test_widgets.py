@@ -6,11 +6,12 @@ from IPython.display import HTML
 from ipywidgets import VBox
 from test_plots import made_metrics, made_predictions
 
-from hmdb_lib import environment, widgets
+from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import runs
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training.experiment import read_data
+from hmdb_lib.widgets import views as widgets
 
 
 @pytest.fixture

@@ -116,14 +116,14 @@ def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
 def learning_curve(table: pd.DataFrame) -> Figure:
     """Test accuracy with its 95 % interval against the number of source videos, a line an arm.
 
-    `table` is the CSV of `hmdb_lib.stages.learning_curve`; points without a finished run are left out.
+    `table` is the CSV of `hmdb_lib.studies.learning_curve.learning_curve`; points without a finished run are left out.
     """
     return _lines(table.dropna(subset=["accuracy"]), "arm", "sources", "source videos in training")
 
 
 @mpl.rc_context(STYLE)
 def accuracy_by_frames(table: pd.DataFrame) -> Figure:
-    """Test accuracy with its 95 % interval against the frames of a clip, from `hmdb_lib.longer`.
+    """Test accuracy with its 95 % interval against the frames of a clip, from `hmdb_lib.studies.clip_length`.
 
     With columns shortest and longest, a line for each part of the videos. The length `all` stands at the right end.
     """

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmdb_lib import config, environment, widgets
+from hmdb_lib import config, environment
 from hmdb_lib.plots import curves as plots
 from hmdb_lib.training import experiment as training
+from hmdb_lib.widgets import views as widgets
 
 FIGURES = Path(__file__).parent
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from hmdb_lib import config, environment, study
+from hmdb_lib import config, environment
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.results.tables import pool_runs
-from hmdb_lib.study import Job
+from hmdb_lib.studies import study
+from hmdb_lib.studies.study import Job
 from hmdb_lib.training import experiment as training
 
 
@@ -40,7 +41,7 @@ def learning_curve(
         updates: optimiser steps, the same for all: fewer videos are seen more often. Rounded to whole epochs.
         changes: key=value for every run, over what the arms say.
         file: another config.yaml under what the rows say.
-        to_log: as in `hmdb_lib.study.run`.
+        to_log: as in `hmdb_lib.studies.study.run`.
 
     Returns <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. Raises UserError, after
     writing it, where runs failed.

@@ -11,7 +11,7 @@ from pathlib import Path
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 TRIES = 3  # of a run whose process or machine was killed: it goes on from its checkpoint
 
 

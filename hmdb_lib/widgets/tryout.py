@@ -6,13 +6,13 @@ from pathlib import Path
 
 import ipywidgets
 
-from hmdb_lib.camera import Camera
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.inference.overlay import maps
 from hmdb_lib.plots.classes import along_time
 from hmdb_lib.plots.clips import attention_overlay
-from hmdb_lib.widgets import Look, View, interactive, live, to_html
+from hmdb_lib.widgets.camera import Camera
+from hmdb_lib.widgets.views import Look, View, interactive, live, to_html
 
 
 def try_out(classifier: Classifier, video: Path) -> View:

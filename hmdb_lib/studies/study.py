@@ -22,10 +22,10 @@ from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
-from hmdb_lib.launch import Command, on_ray, one_by_one
 from hmdb_lib.models import cost
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
+from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.training import experiment as training
 
 
@@ -58,7 +58,7 @@ def run(
     `changes` are key=value for every run, over what its row says; with name=x the runs are called <row>-x. `file` is
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
-    for: see `hmdb_lib.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    for: see `hmdb_lib.studies.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
     Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """

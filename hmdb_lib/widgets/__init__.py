@@ -1,0 +1,1 @@
+"""Views for notebooks in which something can be moved."""
