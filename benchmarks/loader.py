@@ -24,8 +24,8 @@ import torch
 
 from benchmarks import readers
 from benchmarks.pipeline import measure_pipeline
+from data_prep.drawn.sample import make_sample
 from data_prep.extract import HMDB51_FRAMES, Setting, extract, find_videos
-from data_prep.sample import make_sample
 from hmdb_lib.data.loader import Videos
 
 REFERENCE = "pytorchvideo"

@@ -3,7 +3,9 @@
 import argparse
 import sys
 
-from data_prep import download, extract, pairs, sample, verify
+from data_prep import extract
+from data_prep.drawn import pairs, sample
+from data_prep.hmdb51 import download, verify
 from hmdb_lib.errors import UserError
 
 COMMANDS = {

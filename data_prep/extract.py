@@ -22,12 +22,12 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
-from data_prep.disk import need, told_when_full
 from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import need, told_when_full
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.sample import make_sample
+from data_prep.drawn.sample import make_sample
 from hmdb_lib import config
 from hmdb_lib.data.video import write_video
 

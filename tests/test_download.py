@@ -8,10 +8,10 @@ from rar import write_hmdb51
 from tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mirror, mount_small_disk, write_folders
 from web import FAST, Page, serve
 
-from data_prep.disk import DiskError
-from data_prep.download import get_hmdb51
-from data_prep.sources import Archive, Sources
+from data_prep.hmdb51.download import get_hmdb51
+from data_prep.hmdb51.sources import Archive, Sources
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import DiskError
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from tiny_hmdb51 import files_in
 
 from data_prep import extract as extracting
 from data_prep.__main__ import main
-from data_prep.disk import DiskError
 from data_prep.extract import Setting, extract
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import DiskError
 
 SMALL = Setting((48, 64))
 

@@ -10,9 +10,9 @@ import pytest
 from tiny_hmdb51 import mount_small_disk
 from web import FAST, Page, serve
 
-from data_prep import fetch as fetching
-from data_prep.disk import DiskError
-from data_prep.fetch import FetchError, fetch
+from data_prep.hmdb51 import fetch as fetching
+from data_prep.hmdb51.fetch import FetchError, fetch
+from hmdb_lib.files import DiskError
 
 BODY = os.urandom(900_000)
 
@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_is_told_and_the_next_call_goes_on(web, tmp_path):
 
 def test_killed_in_the_middle_the_next_call_goes_on(web, file):
     web.pages["/a.rar"] = Page(BODY, pause=0.05)
-    call = f"from pathlib import Path; from data_prep.fetch import fetch; fetch({web.url + '/a.rar'!r}, Path({str(file)!r}), '')"
+    call = f"from pathlib import Path; from data_prep.hmdb51.fetch import fetch; fetch({web.url + '/a.rar'!r}, Path({str(file)!r}), '')"
     root = Path(fetching.__file__).parents[1]
     child = subprocess.Popen([sys.executable, "-c", call], cwd=root, stderr=subprocess.DEVNULL)
     part = file.with_name("a.rar.part")

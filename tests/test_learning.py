@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data_prep.sample import figure_boxes
+from data_prep.drawn.sample import figure_boxes
 from hmdb_lib import models
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import read_videos

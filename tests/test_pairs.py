@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep import pairs
+from data_prep.drawn import pairs
 from hmdb_lib.data.splits import read_videos
 from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.errors import UserError

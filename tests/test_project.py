@@ -13,7 +13,7 @@ from hmdb_lib.config import ROOT
 LAYERS = re.findall(
     r"\w+",
     """
-    errors cores environment
+    errors files cores environment
     config
     models
     data

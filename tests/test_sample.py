@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from data_prep.__main__ import main
-from data_prep.figure import MOTIONS, act
-from data_prep.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
-from data_prep.scene import FRAMES, HEIGHT, WIDTH, Take
+from data_prep.drawn.figure import MOTIONS, act
+from data_prep.drawn.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
+from data_prep.drawn.scene import FRAMES, HEIGHT, WIDTH, Take
 from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.errors import UserError
@@ -202,7 +202,7 @@ def test_what_a_broken_run_left_behind_is_no_sample(sample):
 
 
 def test_processes_that_ask_for_one_sample_at_once_draw_it_once(sample, tmp_path):
-    code = f"from data_prep.sample import make_sample; make_sample({str(tmp_path / 's')!r}, 0, 8, {PAIR!r}, 1)"
+    code = f"from data_prep.drawn.sample import make_sample; make_sample({str(tmp_path / 's')!r}, 0, 8, {PAIR!r}, 1)"
     root = Path(__file__).parents[1]
     asking = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=root) for _ in range(2)]
     told = [process.communicate()[1].decode() for process in asking]

@@ -10,9 +10,9 @@ import pytest
 from rar import write_hmdb51, write_rar
 from tiny_hmdb51 import SPLITS, VIDEOS, files_in, mount_small_disk
 
-from data_prep import unpack as unpacking
-from data_prep.disk import DiskError
-from data_prep.unpack import UnpackError, unpack, unpack_videos
+from data_prep.hmdb51 import unpack as unpacking
+from data_prep.hmdb51.unpack import UnpackError, unpack, unpack_videos
+from hmdb_lib.files import DiskError
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_killed_while_unpacking_no_process_is_left_and_the_next_call_finishes(tm
     outer, _ = write_hmdb51(tmp_path / "source", videos, {})
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from pathlib import Path; from data_prep.unpack import unpack_videos\n"
+        "import sys; from pathlib import Path; from data_prep.hmdb51.unpack import unpack_videos\n"
         "if __name__ == '__main__': unpack_videos(*map(Path, sys.argv[1:]), workers=1)"
     )
     paths = [outer, tmp_path / "videos", tmp_path / "scratch"]

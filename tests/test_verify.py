@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from tiny_hmdb51 import NAMES, VIDEOS, WHOLE, files_in, write_folders
 
-from data_prep.verify import HMDB51, add_arguments, main, split_problems, verify, video_problems
+from data_prep.hmdb51.verify import HMDB51, add_arguments, main, split_problems, verify, video_problems
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
 

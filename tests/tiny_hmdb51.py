@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.verify import Whole
+from data_prep.hmdb51.verify import Whole
 
 WHOLE = Whole(classes=2, videos=8, train=2, test=1)
 NAMES = {

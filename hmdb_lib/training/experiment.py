@@ -102,7 +102,7 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
     """
     data, root = config.data, root_of(config, place)
     if data.dataset == "sample":
-        from data_prep.sample import make_sample  # noqa: PLC0415 - only this one case needs the generator
+        from data_prep.drawn.sample import make_sample  # noqa: PLC0415 - only this one case needs the generator
 
         print(
             "data: the sample data set of drawn figures, not HMDB51"

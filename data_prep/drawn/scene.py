@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from data_prep.figure import MOTIONS, SEAT, Body, Colour, Joints, act, draw_figure, hue, shade
+from data_prep.drawn.figure import MOTIONS, SEAT, Body, Colour, Joints, act, draw_figure, hue, shade
 
 HEIGHT, WIDTH = 240, 320
 FRAMES = (40, 120)

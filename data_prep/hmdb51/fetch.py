@@ -8,7 +8,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
-from data_prep import disk
+from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from data_prep.sample import ACTIONS, FPS
-from data_prep.scene import Take
+from data_prep.drawn.sample import ACTIONS, FPS
+from data_prep.drawn.scene import Take
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
 

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep import disk
-from data_prep.sources import Part, Sources, Splits, Videos, summary
-from data_prep.verify import HMDB51, Whole, verify
+from data_prep.hmdb51.sources import Part, Sources, Splits, Videos, summary
+from data_prep.hmdb51.verify import HMDB51, Whole, verify
+from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
 
 SOURCES = Sources()

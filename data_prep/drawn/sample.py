@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from data_prep.scene import Take
+from data_prep.drawn.scene import Take
 from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import source_group
 from hmdb_lib.data.video import write_video

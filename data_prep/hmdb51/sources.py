@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import DatasetInfo, HfApi, hf_hub_download, snapshot_download
 
-from data_prep import disk
-from data_prep.fetch import fetch, one_line, patiently, prove, prove_or_delete
-from data_prep.unpack import unpack, unpack_videos
-from data_prep.verify import SPLITS, Whole, split_problems, video_problems
+from data_prep.hmdb51.fetch import fetch, one_line, patiently, prove, prove_or_delete
+from data_prep.hmdb51.unpack import unpack, unpack_videos
+from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
+from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
 
 _PICTURES = {".jpg", ".jpeg", ".png"}

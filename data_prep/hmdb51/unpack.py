@@ -12,7 +12,7 @@ from threading import Thread
 import rarfile
 from tqdm.auto import tqdm
 
-from data_prep import disk
+from hmdb_lib import files as disk
 from hmdb_lib.cores import cores
 from hmdb_lib.errors import UserError
 

@@ -1,0 +1,1 @@
+"""HMDB51: download it, unpack it, prove it whole."""
