@@ -2,7 +2,7 @@
 
 import sys
 
-from hmdb_lib.command import main
+from hmdb_lib.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from finished_run import write_finished_run
 
-from hmdb_lib import command
+from hmdb_lib import cli as command
 from hmdb_lib.data.video import VideoError, read_frames, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable

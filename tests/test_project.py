@@ -23,7 +23,7 @@ LAYERS = re.findall(
     training
     inference
     studies widgets
-    notebook command __main__
+    notebook cli __main__
 """,
 )
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
