@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
+from helpers.made import made_metrics, made_predictions
 from IPython.display import HTML
 from ipywidgets import VBox
-from test_plots import made_metrics, made_predictions
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError

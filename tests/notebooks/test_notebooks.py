@@ -9,8 +9,8 @@ import nbformat
 import papermill
 import pytest
 import yaml
-from tiny_hmdb51 import VIDEOS, files_in, mirror
-from web import serve
+from helpers.tiny_hmdb51 import VIDEOS, files_in, mirror
+from helpers.web import serve
 
 from hmdb_lib.config import ROOT
 

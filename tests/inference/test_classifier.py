@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
 from hmdb_lib.data.video import VideoError, read_frames, write_video

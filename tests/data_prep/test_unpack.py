@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from rar import write_hmdb51, write_rar
-from tiny_hmdb51 import SPLITS, VIDEOS, files_in, mount_small_disk
+from helpers.rar import write_hmdb51, write_rar
+from helpers.tiny_hmdb51 import SPLITS, VIDEOS, files_in, mount_small_disk
 
 from data_prep.hmdb51 import unpack as unpacking
 from data_prep.hmdb51.unpack import UnpackError, unpack, unpack_videos

@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from test_frames import ODD, smooth_frames
-from tiny_hmdb51 import files_in
+from helpers.frames import ODD, smooth_frames
+from helpers.tiny_hmdb51 import files_in
 
 from data_prep import extract as extracting
 from data_prep.__main__ import main

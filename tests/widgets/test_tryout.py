@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 from IPython.display import HTML
 from matplotlib.figure import Figure
 

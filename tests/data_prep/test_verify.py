@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_hmdb51 import NAMES, VIDEOS, WHOLE, files_in, write_folders
+from helpers.tiny_hmdb51 import NAMES, VIDEOS, WHOLE, files_in, write_folders
 
 from data_prep.hmdb51.verify import HMDB51, add_arguments, main, split_problems, verify, video_problems
 from hmdb_lib.data.video import write_video

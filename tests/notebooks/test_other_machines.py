@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers.tiny_hmdb51 import mount_small_disk, write_folders
 from nbclient import NotebookClient
-from tiny_hmdb51 import mount_small_disk, write_folders
 from traitlets.config import Config
 
 from hmdb_lib.config import ROOT

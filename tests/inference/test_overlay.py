@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
 from hmdb_lib.data.video import read_frames, scan, write_video

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_hmdb51 import mount_small_disk
-from web import FAST, Page, serve
+from helpers.tiny_hmdb51 import mount_small_disk
+from helpers.web import FAST, Page, serve
 
 from data_prep.hmdb51 import fetch as fetching
 from data_prep.hmdb51.fetch import FetchError, fetch

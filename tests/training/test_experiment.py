@@ -9,7 +9,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.errors import UserError

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from finished_run import write_finished_run
-from web import serve
+from helpers.finished_run import write_finished_run
+from helpers.web import serve
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import hub

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_models import ROWS, STUDY
+from helpers.architectures import ROWS, STUDY
 
 from hmdb_lib import config, models
 from hmdb_lib.models import cost

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from finished_run import TEST, write_finished_run
+from helpers.finished_run import TEST, write_finished_run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
 from hmdb_lib.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from finished_run import write_finished_run
+from helpers.finished_run import write_finished_run
 
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import Timeline, scan, write_video

@@ -4,9 +4,9 @@ import time
 from dataclasses import replace
 
 import pytest
-from rar import write_hmdb51
-from tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mirror, mount_small_disk, write_folders
-from web import FAST, Page, serve
+from helpers.rar import write_hmdb51
+from helpers.tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mirror, mount_small_disk, write_folders
+from helpers.web import FAST, Page, serve
 
 from data_prep.hmdb51.download import get_hmdb51
 from data_prep.hmdb51.sources import Archive, Sources

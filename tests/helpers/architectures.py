@@ -1,0 +1,43 @@
+"""The architectures that the tests build, and the study's counts to the integer."""
+
+CLASSES = 51
+# row -> (architecture, arguments, parameters of the CNN, of attention and classifier)
+STUDY = {
+    "cross1_self6": ("hybrid", {"self_layers": 6}, 31_300_125, 28_657_665),
+    "cross1_self2": ("hybrid", {"self_layers": 2}, 31_300_125, 11_851_777),
+    "cross1_self1": ("hybrid", {}, 31_300_125, 7_650_305),
+    "cross1": ("hybrid", {"self_layers": 0}, 31_300_125, 3_448_321),
+    "self1": ("hybrid", {"cross": 0}, 31_300_125, 4_229_171),
+    "blocks7_cross1_self1": ("hybrid", {"blocks": 7}, 17_137_693, 7_650_305),
+    "blocks6_cross1_self6": ("hybrid", {"blocks": 6, "self_layers": 6}, 7_804_601, 28_624_385),
+    "blocks4_cross1_self6": ("hybrid", {"blocks": 4, "self_layers": 6}, 1_929_865, 28_607_745),
+    "blocks4_cross2_self12": ("hybrid", {"blocks": 4, "cross": 2, "self_layers": 12}, 1_929_865, 57_056_719),
+    "blocks4_cross2_self12_own_latents": (
+        "hybrid",
+        {"blocks": 4, "cross": 2, "self_layers": 12, "share_latents": False},
+        1_929_865,
+        57_187_791,
+    ),
+    "baseline": ("r2plus1d", {}, 31_300_125, 26_163),
+    "bert_16": ("bert", {"frames": 16}, 31_300_125, 3_154_432 + 26_163),
+    "bert_32": ("bert", {}, 31_300_125, 3_155_456 + 26_163),
+    "bert_64": ("bert", {"frames": 64}, 31_300_125, 3_157_504 + 26_163),
+    "videomae_small": ("videomae", {"variant": "small"}, 0, 21_899_571),
+    "videomae_base": ("videomae", {"variant": "base"}, 0, 86_266_419),
+}
+VARIANTS = {
+    "residual_pool": ("hybrid", {"blocks": 6, "residual_pool": True}),
+    "latents_over_time": ("hybrid", {"blocks": 6, "latents_over_time": True, "latents": 16}),
+    "latents_over_time_twice": (
+        "hybrid",
+        {"blocks": 4, "latents_over_time": True, "latents": 16, "cross": 2, "self_layers": 2, "share_latents": False},
+    ),
+    "regularised": ("hybrid", {"blocks": 4, "dropout": 0.2, "attention_dropout": 0.1, "drop_path": 0.2}),
+    "self1_of_6_blocks": ("hybrid", {"blocks": 6, "cross": 0}),
+    "partly_frozen": ("hybrid", {"blocks": 4, "frozen": 3}),
+    "cross_not_trained": ("hybrid", {"blocks": 4, "train_cross": False}),
+    "bert_of_4_blocks": ("bert", {"blocks": 4}),
+    "baseline_of_2_blocks": ("r2plus1d", {"blocks": 2}),
+    "depth_34": ("r2plus1d", {"depth": 34, "blocks": 16}),
+}
+ROWS = {name: row[:2] for name, row in STUDY.items()} | VARIANTS
