@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "config.yaml"
-EXPERIMENTS = ROOT / "experiments.yaml"
+CONFIG = environment.shipped("config.yaml")
+EXPERIMENTS = environment.shipped("experiments.yaml")
 
 Count = Annotated[int, Field(ge=1)]
 # PyYAML reads 1e-4 as a string, so floats (and floats alone) may come as one.
@@ -235,14 +235,14 @@ class Config(Section):
         return dict(_flatten(self.model_dump()))
 
 
-def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG, auto: str = "sample") -> Config:
+def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG) -> Config:
     """The experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
     its `when_sample` part, if the sample data set is used; the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
-    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `auto` is the data set that
-    `data.dataset: auto` stands for on this machine. Raises UserError for anything that is not valid.
+    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `data.dataset: auto` becomes what this machine
+    has. Raises UserError for anything that is not valid.
     """
     tree = _read(file)
     _fill(tree, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
@@ -257,7 +257,8 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     def asked(key: str) -> Any:
         return given.get(key, differences.get(key, dict(_flatten(tree)).get(key)))
 
-    given["data.dataset"] = auto if asked("data.dataset") == "auto" else asked("data.dataset")
+    dataset = asked("data.dataset")
+    given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
     layers = [
         (f"{file.name}, when_sample", for_sample, given["data.dataset"] == "sample"),
         (f"experiments.yaml, {row}", differences, True),

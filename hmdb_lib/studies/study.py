@@ -21,6 +21,7 @@ import numpy as np
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
+from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.results import tables
@@ -94,7 +95,7 @@ def finish(
     logged = to_log or on == "ray"
     commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
     if on == "ray":
-        gpus = float(environment.device().kind == "cuda") if gpus is None else gpus
+        gpus = float(choose_device().kind == "cuda") if gpus is None else gpus
         ends = on_ray(commands, place, address, gpus)
     else:
         ends = one_by_one(commands)
@@ -148,7 +149,7 @@ def plan(
                 arguments = [*changes, f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
-                experiment = config.load(row, arguments, file, place.best_dataset)
+                experiment = config.load(row, arguments, file)
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
@@ -234,7 +235,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     this measurement, which also starts a process and builds the model.
     """
     train, evaluate = experiment.train, experiment.evaluate
-    device = environment.device(train.device, train.precision)
+    device = choose_device(train.device, train.precision)
     data = training.read_data(experiment, place)
     # Four clips at once cost a CPU as much a clip as a whole batch does; a single one up to twice as much.
     batch = 4 if train.batch_size == "auto" else train.batch_size

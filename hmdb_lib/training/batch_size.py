@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.data.transforms import normalise, random_crop_flip
-from hmdb_lib.environment import Device
+from hmdb_lib.device import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.runs import Run, without_final_fit

@@ -16,6 +16,7 @@ from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.runs import Run, chosen_epochs
@@ -48,7 +49,7 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
     if record.holds(config) and record.finished:
         print(f"already finished, nothing to do: {record.folder}")
         return record
-    device = environment.device(config.train.device, config.train.precision)
+    device = choose_device(config.train.device, config.train.precision)
     config = settle(config, place.results, device)
     record = Run.start(config, place.results)
     print(f"{device.reason}\nresults: {record.folder}")
@@ -142,9 +143,7 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
     )
 
 
-def _trainer(
-    config: Config, device: environment.Device, record: Run, epochs: int, callbacks: Sequence[L.Callback]
-) -> L.Trainer:
+def _trainer(config: Config, device: Device, record: Run, epochs: int, callbacks: Sequence[L.Callback]) -> L.Trainer:
     best = ModelCheckpoint(
         record.checkpoints,
         "best",

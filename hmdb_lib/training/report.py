@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from hmdb_lib import environment
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
+from hmdb_lib.device import Device
 from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as plots_clips
 from hmdb_lib.plots import curves as plots
@@ -22,7 +23,7 @@ from hmdb_lib.training.modules import VideoClassifier
 from hmdb_lib.training.pretraining import MaskedModelling
 
 
-def tested(classifier: VideoClassifier, data: ClipData, device: environment.Device, epoch: int, seconds: float) -> None:
+def tested(classifier: VideoClassifier, data: ClipData, device: Device, epoch: int, seconds: float) -> None:
     """Record a classifier that was tested: predictions, summary, curves, and a line of what came out.
 
     `epoch` is the one whose weights were tested, `seconds` what the test took.
@@ -58,7 +59,7 @@ def tested(classifier: VideoClassifier, data: ClipData, device: environment.Devi
     )
 
 
-def masked(learner: MaskedModelling, data: ClipData, device: environment.Device) -> None:
+def masked(learner: MaskedModelling, data: ClipData, device: Device) -> None:
     """Record a model that learned without labels: summary, a picture of what it fills in, and a line of what to do."""
     folder, epoch = learner.run.folder, learner.run.metrics.iloc[-1]
     learner.run.finish(None, _summary(learner, data, device) | {"last_epoch": epoch.to_dict()})
@@ -69,7 +70,7 @@ def masked(learner: MaskedModelling, data: ClipData, device: environment.Device)
     )
 
 
-def _summary(learner: Learner, data: ClipData, device: environment.Device) -> dict[str, Any]:
+def _summary(learner: Learner, data: ClipData, device: Device) -> dict[str, Any]:
     """What a summary.json says of every run, whatever it learned."""
     config = learner.config
     model = learner.model.encoder if isinstance(learner, MaskedModelling) else learner.model

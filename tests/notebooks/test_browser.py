@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 # Chromium's own calls home, which would fail as page errors where there is no network.

@@ -17,7 +17,7 @@ from helpers.tiny_hmdb51 import mount_small_disk, write_folders
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 pytestmark = pytest.mark.slow
 TORCH = ["torch==2.8.0", "torchvision==0.23.0"]  # the oldest that the project takes

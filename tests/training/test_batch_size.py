@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hmdb_lib import config
-from hmdb_lib.environment import Device
+from hmdb_lib.device import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import batch_size

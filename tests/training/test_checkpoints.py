@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import experiment as training

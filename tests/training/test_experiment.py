@@ -12,6 +12,7 @@ import torch
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import config, environment, models
+from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run, read_runs
 from hmdb_lib.training import experiment as training
@@ -212,11 +213,11 @@ def test_a_device_that_is_not_there_is_told():
     if torch.backends.mps.is_available():
         pytest.skip("this machine has every device but cuda")
     with pytest.raises(UserError, match=r"train\.device=mps: there is none here"):
-        environment.device("mps")
+        choose_device("mps")
 
 
 def test_precision_can_be_asked_for_and_its_reason_is_told():
-    chosen = environment.device("cpu", "fp32")
+    chosen = choose_device("cpu", "fp32")
     assert (chosen.precision, chosen.reason) == ("fp32", "cpu, fp32: as asked for")
 
 

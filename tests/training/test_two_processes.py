@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.results.runs import Run
 
 pytestmark = pytest.mark.slow
