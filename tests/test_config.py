@@ -123,3 +123,12 @@ def test_auto_means_hmdb51_where_its_videos_are_and_the_sample_elsewhere(tmp_pat
     assert config.load().data.dataset == "sample"
     (tmp_path / "hmdb51" / "videos").mkdir(parents=True)
     assert config.load().data.dataset == "hmdb51"
+
+
+def test_the_old_name_of_a_key_still_works_and_the_new_one_is_told_once(tmp_path, capsys):
+    config.now_called.cache_clear()
+    file = tmp_path / "config.yaml"
+    file.write_text("train:\n  optimiser: sgd\n")
+    assert config.load(file=file).train.optimizer == "sgd"
+    assert config.load(overrides=["train.optimiser=adam"]).train.optimizer == "adam"
+    assert capsys.readouterr().err == "train.optimiser is now called train.optimizer\n"
