@@ -29,7 +29,7 @@ from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
 from hmdb_lib.device import choose_device
 from hmdb_lib.models import cost
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.training.optim import make_optimiser
+from hmdb_lib.training.optim import make_optimizer
 
 CLASSES, FRAMES, STORED, CROP = 51, 16, (128, 171), 112
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
@@ -148,7 +148,7 @@ def training(
     frames = torch.randint(256, (batch, FRAMES, *STORED, 3), dtype=torch.uint8, device=device)  # B T H W C
     floats = torch.randn(batch, 3, FRAMES, CROP, CROP, device=device).contiguous(memory_format=LAYOUTS[layout])
     if from_uint8:
-        optimiser = make_optimiser(model, config.load("baseline", ["data=hmdb51"]).train, fused=True)
+        optimiser = make_optimizer(model, config.load("baseline", ["data=hmdb51"]).train, fused=True)
     else:
         optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=fused or None)
     net = torch.compile(model, mode=compiled) if compiled else model

@@ -139,7 +139,7 @@ def _train(changes: Sequence[str], file: Path) -> None:
     config.load(row, overrides, file)
     from hmdb_lib.training import experiment as training  # noqa: PLC0415
 
-    training.run(config.load(row, overrides, file))
+    training.train(config.load(row, overrides, file))
 
 
 def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:

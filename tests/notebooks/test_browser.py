@@ -142,7 +142,7 @@ def opened(browser, lab):
 
 def test_the_first_notebook_trains_without_an_error_on_the_page(opened):
     notebook = opened("00_start_here")
-    assert notebook.cell("training.run(").locator("img").count() == 1
+    assert notebook.cell("training.train(").locator("img").count() == 1
     assert notebook.failures() == []
 
 
