@@ -16,6 +16,8 @@ from tqdm.auto import tqdm
 from hmdb_lib import config
 from hmdb_lib.errors import UserError
 
+GOES_ON = "stopped; the same command goes on from the last finished epoch"
+
 
 def train(argv: Sequence[str]) -> int:
     """`python train.py [row] [key=value ...] [--config FILE]`; returns the exit code."""
@@ -34,7 +36,7 @@ def train(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.end_with_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    return guarded(lambda: _train(arguments.changes, arguments.config))
+    return guarded(lambda: _train(arguments.changes, arguments.config), GOES_ON)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,11 +99,11 @@ def main(argv: Sequence[str]) -> int:
     pull = commands.add_parser("pull", help="a trained model from the hub; prints the file that predict takes")
     pull.add_argument("repository", metavar="USER/NAME")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
-    changes = [word for word in argv if "=" in word] if argv[:1] == ["study"] else []
+    changes = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] == ["study"] else []
     arguments = parser.parse_args([word for word in argv if word not in changes])
     if arguments.command == "study":
         changes += ["quick=true"] if arguments.quick else []
-        return guarded(lambda: _study(arguments, changes))
+        return guarded(lambda: _study(arguments, changes), GOES_ON)
     if arguments.command == "predict":
         return guarded(lambda: _predict(arguments))
     if arguments.command == "look":
@@ -120,15 +122,18 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
 
 
-def guarded(work: Callable[[], object]) -> int:
-    """Do the work; tell what a user can mend in one line on stderr. The exit code: 0, 2 for that, 130 for Ctrl-C."""
+def guarded(work: Callable[[], object], stopped: str = "stopped") -> int:
+    """Do the work; print what a user can mend in one line on stderr. The exit code: 0, 2 for that, 130 for Ctrl-C.
+
+    `stopped` is printed after Ctrl-C.
+    """
     try:
         work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     return 0
 

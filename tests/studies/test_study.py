@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from hmdb_lib import environment
+from hmdb_lib import cli, environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run
@@ -201,3 +201,12 @@ def kill_when_it_has_an_epoch(folder):
         words = process.info["cmdline"] or []
         if "seed=1" in words and any(word.endswith("train.py") for word in words):
             process.kill()
+
+
+@pytest.mark.parametrize("how", [["--config", "{file}"], ["--config={file}"]])
+def test_a_configuration_file_may_be_joined_to_its_option(tmp_path, monkeypatch, how):
+    seen = {}
+    monkeypatch.setattr(study, "run", lambda *names, file, **more: seen.update(file=file, changes=names[3]))
+    file = tmp_path / "own.yaml"
+    assert cli.main(["study", "baseline", *[word.format(file=file) for word in how], "train.lr=0.1"]) == 0
+    assert seen == {"file": file, "changes": ["train.lr=0.1"]}
