@@ -16,7 +16,19 @@ from tqdm.auto import tqdm
 from hmdb_lib import config
 from hmdb_lib.errors import UserError
 
+DATA_COMMANDS = {
+    "download": "download HMDB51, unpack it and prove it whole",
+    "verify": "prove HMDB51 whole and write its manifest",
+    "extract": "decode every video once into a frame store that training reads fast",
+    "sample": "draw the sample data set",
+    "pairs": "draw pairs of figures, to learn from before the real videos",
+}
 GOES_ON = "stopped; the same command goes on from the last finished epoch"
+
+
+def entry() -> int:
+    """Run the console script `hmdb`; returns the exit code."""
+    return main(sys.argv[1:])
 
 
 def train(argv: Sequence[str]) -> int:
@@ -40,9 +52,18 @@ def train(argv: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost | study | predict | look | export | push | pull ...`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
+    """Run `hmdb <command> ...`, which `python -m hmdb_lib` is too; returns the exit code."""
+    if argv[:1] == ["train"]:
+        return train(argv[1:])
+    if argv and argv[0] in DATA_COMMANDS:
+        from data_prep.__main__ import main as prepare  # noqa: PLC0415 - the help must not wait for pandas to load
+
+        return prepare(argv)
+    parser = argparse.ArgumentParser(prog="hmdb", description="Video-classification experiments on HMDB51.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("train", help="train, evaluate and record one experiment")
+    for name, purpose in DATA_COMMANDS.items():
+        commands.add_parser(name, help=purpose)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
@@ -51,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
         "study",
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
-        usage="python -m hmdb_lib study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
-        "                              [--on ray] [--address A] [--gpus G] [key=value ...]",
+        usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
+        "                  [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")

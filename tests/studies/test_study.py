@@ -61,7 +61,7 @@ def pretend(job, right, seconds=60.0):
 
 
 def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
-    monkeypatch.setattr(launch, "TRAIN", "there is nothing to start")
+    monkeypatch.setattr(launch, "TRAIN", ["there is nothing to start"])
     changes = tiny(tiny_videos)
     for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
         pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
