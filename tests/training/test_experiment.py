@@ -113,12 +113,12 @@ def test_the_rate_rises_linearly_and_then_follows_the_schedule(tiny_config, sche
     assert rates[-1] == pytest.approx(end, abs=1e-3)
 
 
-def test_a_run_leaves_everything_that_it_promises(tiny_config):
-    run = training.run(tiny_config())
+def test_a_run_leaves_everything_that_it_promises(trained_run):
+    run = trained_run
     assert {file.name for file in run.folder.iterdir()} >= {
         *("config.yaml", "metrics.csv", "summary.json", "predictions.csv", "curves.png"),
     }
-    assert run.metrics.epoch.tolist() == [0, 1]
+    assert run.metrics.epoch.tolist() == [0, 1, 2]
     assert {"train_clip_loss", "val_video_accuracy", "lr", "seconds"} <= set(run.metrics.columns)
     assert run.summary["test"]["videos"] == len(run.predictions) == 4
     assert run.summary["parameters"]["total"] == sum(
@@ -128,10 +128,11 @@ def test_a_run_leaves_everything_that_it_promises(tiny_config):
     assert read_runs(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
 
 
-def test_a_finished_run_is_skipped(tiny_config, capsys):
-    run = training.run(tiny_config(train__epochs=1))
+def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, capsys):
+    run = trained_run
+    monkeypatch.setenv("HMDB_RESULTS", str(run.folder.parents[2]))
     stamp = (run.folder / "summary.json").stat().st_mtime_ns
-    training.run(tiny_config(train__epochs=1))
+    training.run(tiny_experiment(train__epochs=3))
     assert (run.folder / "summary.json").stat().st_mtime_ns == stamp
     assert "already finished" in capsys.readouterr().out
 
@@ -195,16 +196,15 @@ def test_on_request_a_video_that_cannot_be_read_stops_the_run_at_the_start(tiny_
         training.run(tiny_config(data__root=broken, data__on_error="stop"))
 
 
-def test_the_test_part_is_judged_by_the_epoch_that_validation_chose(tiny_config):
-    run = training.run(tiny_config(train__epochs=3))
+def test_the_test_part_is_judged_by_the_epoch_that_validation_chose(trained_run):
+    run = trained_run
     best = run.metrics.sort_values(["val_video_accuracy", "val_video_loss"], ascending=[False, True]).epoch.iloc[0]
     assert run.summary["best_epoch"]["epoch"] == best
     assert torch.load(run.best, weights_only=True)["epoch"] == best
 
 
-def test_a_summary_is_plain_json(tiny_config):
-    run = training.run(tiny_config(train__epochs=1))
-    summary = json.loads((run.folder / "summary.json").read_text())
+def test_a_summary_is_plain_json(trained_run):
+    summary = json.loads((trained_run.folder / "summary.json").read_text())
     assert {"device", "versions", "commit", "seconds", "parameters"} <= set(summary)
 
 
