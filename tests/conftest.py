@@ -71,7 +71,7 @@ def tiny_experiment(tiny_videos) -> Callable[..., Config]:
         "data.crop": 64,
         "data.workers": 0,
         "model.pretrained": "none",
-        "model.blocks": 2,
+        "model.blocks": 1,
         "train.epochs": 2,
         "train.batch_size": 4,
         "train.lr": 1e-3,
