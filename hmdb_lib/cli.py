@@ -137,10 +137,9 @@ def _train(changes: Sequence[str], file: Path) -> None:
     row, overrides = (changes[0], changes[1:]) if changes and "=" not in changes[0] else (None, changes)
     # A wrong key must not wait for torch to load.
     config.load(row, overrides, file)
-    from hmdb_lib import environment  # noqa: PLC0415
     from hmdb_lib.training import experiment as training  # noqa: PLC0415
 
-    training.run(config.load(row, overrides, file, environment.place().best_dataset))
+    training.train(config.load(row, overrides, file))
 
 
 def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
@@ -209,7 +208,7 @@ def _end_with_stdin() -> None:
 
 
 def _cost(rows: Sequence[str], as_json: bool, measure: bool) -> None:
-    chosen = {row: config.load(row, auto="hmdb51") for row in rows or config.rows()}
+    chosen = {row: config.load(row, ["data.dataset=hmdb51"]) for row in rows or config.rows()}
     from hmdb_lib import models  # noqa: PLC0415 - a wrong row must not wait for torch to load
     from hmdb_lib.models import cost  # noqa: PLC0415 - a wrong row must not wait for torch to load
     from hmdb_lib.results import tables  # noqa: PLC0415 - a wrong row must not wait for torch to load

@@ -110,4 +110,4 @@ def trained_run(tiny_experiment, tmp_path_factory) -> Run:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HMDB_RESULTS", str(tmp_path_factory.mktemp("trained")))
-        return training.run(tiny_experiment(train__epochs=3))
+        return training.train(tiny_experiment(train__epochs=3))

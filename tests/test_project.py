@@ -7,14 +7,14 @@ import tomllib
 import pytest
 import yaml
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 # Each room may import those before it, and nothing after it: data flows one way.
 LAYERS = re.findall(
     r"\w+",
     """
-    errors files cores environment
-    config
+    errors files environment
+    config device
     models
     data
     results

@@ -73,7 +73,7 @@ def plan(
     for count in counts:
         for arm, (row, *own) in arms.items():
             asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}", f"name={arm}-{count}"]
-            experiment = config.load(row, asked, file, place.best_dataset)
+            experiment = config.load(row, asked, file)
             jobs[arm, count] = []
             for split in splits:  # one may have more training videos than another
                 epochs = _epochs(experiment, updates, split)

@@ -36,7 +36,7 @@ def long_video(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_runs_own_test_videos_get_the_probabilities_that_the_run_recorded(tiny_config, tiny_videos):
-    run = training.run(tiny_config("cross1_self1", train__epochs=1, **SMALL))
+    run = training.train(tiny_config("cross1_self1", train__epochs=1, **SMALL))
     recorded = run.predictions
     predicted = Classifier.load(run.folder, "cpu", "fp32").predict([tiny_videos / video for video in recorded.video])
     probabilities = np.stack([video.probabilities for video in predicted.videos])

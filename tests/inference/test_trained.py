@@ -58,7 +58,7 @@ def test_the_built_model_gives_the_logits_of_the_saved_one(run, file):
 
 
 def test_published_runs_keep_their_own_normalisation(tiny_config, tmp_path):
-    config = tiny_config(model__blocks=1, data__normalise="published")
+    config = tiny_config(model__blocks=1, data__normalize="published")
     run = write_finished_run(config, tmp_path / "run")
     assert portable.read(run.folder).mean == (0.45, 0.45, 0.45)
 
