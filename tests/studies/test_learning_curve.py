@@ -11,8 +11,11 @@ SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
-def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, count, epochs):
-    assert stages._epochs(tiny_config(data__sources=count), updates=6, split=1) == epochs
+def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_videos, tmp_path, count, epochs):
+    changes = ["data=folder", f"data.root={tiny_videos}", "train.batch_size=4"]
+    place = environment.Place("local", tmp_path, tmp_path / "results")
+    (job,) = stages.plan({"scratch": ["baseline"]}, [count], [1], [0], 6, changes, place)["scratch", count]
+    assert job.config.train.epochs == epochs
 
 
 def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
