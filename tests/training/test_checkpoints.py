@@ -41,15 +41,27 @@ def stop_after(epoch, monkeypatch):
     monkeypatch.setattr(Run, "write_epoch", cut)
 
 
-@pytest.fixture
-def cut(tiny_config, monkeypatch):
-    """A run of four epochs that stopped in its third, its last and previous checkpoints there."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def cut_once(tiny_experiment, tmp_path_factory):
+    """A results folder, and beside it what a run of four epochs that stopped in its third left there."""
+    results = tmp_path_factory.mktemp("cut") / "results"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(results))
         stop_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
-            training.train(tiny_config(train__epochs=4))
-    config = tiny_config(train__epochs=4)
-    return config, Run.of(config, os.environ["HMDB_RESULTS"])
+            training.train(tiny_experiment(train__epochs=4))
+    return results, results.rename(results.with_name("kept"))
+
+
+@pytest.fixture
+def cut(cut_once, tiny_experiment, monkeypatch):
+    """A run of four epochs that stopped in its third, its last and previous checkpoints there."""
+    results, kept = cut_once
+    shutil.copytree(kept, results)  # where it was trained: Lightning warns of a checkpoint that was moved
+    monkeypatch.setenv("HMDB_RESULTS", str(results))
+    config = tiny_experiment(train__epochs=4)
+    yield config, Run.of(config, results)
+    shutil.rmtree(results)
 
 
 def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
@@ -58,14 +70,14 @@ def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
     assert epochs == [0, 1]
 
 
-def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_config, capsys):
+def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_experiment, capsys):
     config, run = cut
     os.truncate(run.last, run.last.stat().st_size // 2)
     resumed = training.train(config)
     printed = capsys.readouterr().out
     assert "last.ckpt: torn (" in printed
     assert "resuming after epoch 1 of 4" in printed
-    assert_same(resumed, training.train(tiny_config(train__epochs=4, name="whole")))
+    assert_same(resumed, training.train(tiny_experiment(train__epochs=4, name="whole")))
     assert not run.previous.exists()
 
 

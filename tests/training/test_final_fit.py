@@ -1,5 +1,7 @@
 """Training on train + validation: for the epochs that validation chose, or for a number given beforehand."""
 
+import shutil
+
 import pytest
 
 from hmdb_lib.errors import UserError
@@ -24,8 +26,11 @@ def test_another_experiments_epochs_are_refused(tiny_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_best(tiny_config, capsys):
-    chosen = training.train(tiny_config(train__epochs=3))
+def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_best(
+    trained_run, tiny_config, tmp_path, capsys
+):
+    chosen = Run.of(tiny_config(train__epochs=3), tmp_path / "results")
+    shutil.copytree(trained_run.folder, chosen.folder)
     best = dict(chosen.summary, best_epoch=chosen.metrics.iloc[1].to_dict())
     chosen.finish(chosen.predictions, best)  # as if the second of three epochs had been the best
     capsys.readouterr()
