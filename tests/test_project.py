@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from hmdb_lib.environment import ROOT
+from hmdb_lib.inference.hub import REPOSITORY
 
 # Each room may import those before it, and nothing after it: data flows one way.
 LAYERS = re.findall(
@@ -110,6 +111,14 @@ def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
     lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     own = next(package for package in lock if package["name"] == "hmdb-lib")
     assert {dependency["name"] for dependency in own["dependencies"]} == set(pip)
+
+
+def test_badges_set_up_cells_and_the_model_card_name_the_projects_own_address():
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    assert address == REPOSITORY
+    for file in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "README.md"]:
+        for found in re.findall(r"github(?:\.com)?/([\w.-]+/hmdb-lib)\b", file.read_text()):
+            assert f"https://github.com/{found}" == address, file.name
 
 
 def test_conda_installs_this_project_by_pip():

@@ -1,5 +1,6 @@
 """Point a trained model at videos of any length: what is in them, as a whole and along their time."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import hub
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
@@ -196,6 +198,20 @@ def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
 def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *, window: float = 10.0) -> Predictions:
     """One call for one look: `Classifier.load(checkpoint).predict(videos)`. Raises UserError."""
     return Classifier.load(checkpoint).predict(videos, window=window)
+
+
+def load_model(source: Path | str, device: str = "auto") -> Classifier:
+    """Load a trained model from a run's folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
+
+    What lies on this disk is taken first. Raises UserError.
+
+    Example:
+        >>> hl.load_model("results/runs/baseline/hmdb51-split1-seed0").predict("video.mp4").table()
+
+    """
+    if not Path(source).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return Classifier.load(hub.pull(str(source)), device)
+    return Classifier.load(source, device)
 
 
 def find_videos(places: Iterable[Path | str]) -> list[Path]:

@@ -71,6 +71,10 @@ def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
 
     Raises UserError where the run's folder holds another experiment, and with train.final_fit where no finished run
     says for how many epochs.
+
+    Example:
+        >>> print(hl.resolve(hl.load_config("baseline")))
+
     """
     place = place or environment.place()
     run, epochs = Run.of(config, place.results), config.train.epochs
@@ -132,7 +136,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
     kind = MODULES[config.train.objective]
-    model, loaded = models.build(classes=len(data.classes), **config.architecture()), set()
+    model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
     if not last or last.epochs < config.train.frozen_epochs:
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
@@ -154,6 +158,28 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
     return run
+
+
+def build_model(config: Config, classes: int = 51) -> torch.nn.Module:
+    """Build an experiment's model with random weights: normalized clips B 3 T H W to logits B classes.
+
+    Example:
+        >>> model = hl.build_model(hl.load_config("baseline"), classes=51)
+
+    """
+    return models.build(classes=classes, **config.architecture())
+
+
+def load_data(config: Config) -> ClipData:
+    """Load an experiment's videos: `.classes`, `.tables` by part, and loaders of batches.
+
+    Draws the sample data set where it is asked for and missing. Raises UserError.
+
+    Example:
+        >>> batch = next(iter(hl.load_data(hl.load_config(quick=True)).train_dataloader()))
+
+    """
+    return read_data(config, environment.place())
 
 
 def root_of(config: Config, place: environment.Place) -> Path:

@@ -14,7 +14,7 @@ from helpers.finished_run import write_finished_run
 from hmdb_lib import config, environment, models
 from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
-from hmdb_lib.results.runs import Run, read_runs
+from hmdb_lib.results.runs import Run, results_table
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import VideoClassifier
 from hmdb_lib.training.optim import make_optimizer, make_schedule, parameter_groups
@@ -126,7 +126,7 @@ def test_a_run_leaves_everything_that_it_promises(trained_run):
         run.summary["parameters"][part] for part in ("cnn", "cross_attention", "self_attention", "classifier")
     )
     assert run.predictions[["bright", "dark"]].sum(axis=1).round(4).tolist() == [1.0] * 4
-    assert read_runs(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
+    assert results_table(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
 
 
 def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, capsys):
@@ -288,7 +288,7 @@ def test_a_run_without_labels_is_what_another_run_starts_from(tiny_config, row, 
     assert list(run.metrics)[:3] == ["epoch", "train_loss", "val_loss"]
     assert (run.folder / "reconstruction.png").exists()
     assert "test" not in run.summary
-    assert read_runs(environment.place().results).empty, "what has no accuracy is not among the results"
+    assert results_table(environment.place().results).empty, "what has no accuracy is not among the results"
     second = {"masked_hybrid": "cross1_self1", "masked_videomae_small": "videomae_small"}[row]
     after = training.train(tiny_config(second, **small, model__pretrained=run.folder, data__sources=4))
     assert after.finished
