@@ -93,6 +93,10 @@ def name_and_range(requirement):
     return name.lower(), requirement[len(name) :].replace(" ", "")
 
 
+def lock_file():
+    return tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+
+
 def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pip = dict(map(name_and_range, project["dependencies"]))
@@ -102,11 +106,17 @@ def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
     assert {listed.pop("pip"), listed.pop("ffmpeg")} == {""}
     listed |= dict(map(name_and_range, by_pip["pip"][:-1]))
     assert listed == {CONDA_NAMES.get(name, name): versions for name, versions in pip.items()}
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    own = next(package for package in lock if package["name"] == "hmdb-lib")
+    own = next(package for package in lock_file() if package["name"] == "hmdb-lib")
     assert {dependency["name"] for dependency in own["dependencies"]} == set(pip)
 
 
 def test_conda_installs_this_project_by_pip():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert conda[-1]["pip"][-1] == "-e ."
+
+
+def test_pre_commit_runs_the_versions_that_the_lock_file_holds():
+    locked = {package["name"]: package.get("version") for package in lock_file()}
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    pinned = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook["rev"].lstrip("v") for hook in hooks}
+    assert [pinned["ruff"], pinned["nbstripout"]] == [locked["ruff"], locked["nbstripout"]]
