@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 
+import nbformat
 import pytest
 import yaml
 
@@ -27,6 +28,9 @@ LAYERS = re.findall(
 """,
 )
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def room(module):
@@ -98,7 +102,7 @@ def lock_file():
 
 
 def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PYPROJECT["project"]
     pip = dict(map(name_and_range, project["dependencies"]))
     *conda, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     listed = dict(map(name_and_range, conda))
@@ -120,3 +124,22 @@ def test_pre_commit_runs_the_versions_that_the_lock_file_holds():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     pinned = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook["rev"].lstrip("v") for hook in hooks}
     assert [pinned["ruff"], pinned["nbstripout"]] == [locked["ruff"], locked["nbstripout"]]
+
+
+def repositories(text):
+    """Every `owner/name` on GitHub that a text names, Colab's way of writing it too."""
+    return set(re.findall(r"(?:github\.com|colab\.research\.google\.com/github)/([\w.-]+/[\w-]+)", text))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_badges_and_set_up_cell_name_the_repository(file):
+    notebook = nbformat.read(file, as_version=4)
+    set_up = next(cell.source for cell in notebook.cells if "set-up" in cell.metadata.get("tags", []))
+    assert repositories(notebook.cells[0].source) == repositories(set_up) == {REPOSITORY}
+
+
+def test_no_file_names_the_repository_under_another_owner():
+    name = REPOSITORY.partition("/")[2]
+    for file in (*NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("*.cff"), *(ROOT / "hmdb_lib").rglob("*.py")):
+        named = repositories(file.read_text(encoding="utf-8"))
+        assert {other for other in named if other.endswith(f"/{name}")} <= {REPOSITORY}, file
