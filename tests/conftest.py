@@ -1,7 +1,6 @@
 """Fixtures that several test files share."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +15,7 @@ from hmdb_lib.results.runs import Run
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep temporary files in memory where there is room, and give each of several workers one thread."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and shutil.disk_usage(memory).free > 8e9:  # the tests hold less than that at once
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    """Give each of several workers one thread."""
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers, and what they start, are started with this
 
