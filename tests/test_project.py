@@ -150,6 +150,16 @@ def test_no_file_names_the_repository_under_another_owner():
         assert {other for other in named if other.endswith(f"/{name}")} <= {REPOSITORY}, file
 
 
+def test_the_citation_is_whole_and_agrees_with_pyproject():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = PYPROJECT["project"]
+    assert citation.keys() >= {"cff-version", "message", "title", "authors"}  # what the format requires
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    assert citation["repository-code"] == project["urls"]["Repository"]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder with the wheel unpacked, as pip would lay it."""
