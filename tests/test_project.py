@@ -160,6 +160,26 @@ def test_the_citation_is_whole_and_agrees_with_pyproject():
     assert citation["repository-code"] == project["urls"]["Repository"]
 
 
+def test_ci_tests_every_python_that_the_project_names_with_pinned_actions():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    python = "Programming Language :: Python :: "
+    named = {line.removeprefix(python) for line in PYPROJECT["project"]["classifiers"] if line.startswith(python)}
+    assert set(jobs["fast"]["strategy"]["matrix"]["python"]) == named - {"3"}
+    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert [action for action in used if not re.search(r"@v\d", action)] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda file: file.name)
+def test_the_files_for_github_are_yaml(file):
+    assert isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict)
+
+
+def test_the_bug_form_asks_for_what_a_reader_needs_to_see_the_bug():
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text(encoding="utf-8"))
+    required = [field["id"] for field in form["body"] if field["validations"]["required"]]
+    assert required == ["doctor", "command", "expected", "seen"]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder with the wheel unpacked, as pip would lay it."""
