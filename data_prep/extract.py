@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.environment import cores
@@ -120,12 +120,6 @@ def extract(
                 need(store, whole - there, "the frame store")
     _tell(total)
     return total
-
-
-def find_videos(folder: Path) -> list[str]:
-    """`<class>/<video>` of every video in a folder, in order; hidden ones are unfinished work or a system's litter."""
-    files = [file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS]
-    return sorted(file.as_posix() for file in files if not any(name.startswith(".") for name in file.parts))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

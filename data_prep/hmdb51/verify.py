@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
+from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
@@ -94,22 +95,16 @@ def split_problems(folder: Path, whole: Whole = HMDB51) -> list[str]:
 
 def video_problems(videos: Path, splits: Path, whole: Whole = HMDB51) -> list[str]:
     """What is wrong with the videos, a line each: counts, names that are missing, empty or in no list."""
-    present, listed = find_videos(videos), set(_roles(splits, 1))
-    classes = {path.parent.name for path in present}
+    present, listed = set(_avi_files(videos)), set(_roles(splits, 1))
+    classes = {path.partition("/")[0] for path in present}
     problems = []
     if (len(classes), len(present)) != (whole.classes, whole.videos):
         found = f"{len(present):,} videos in {len(classes)} classes"
         problems.append(f"{videos}: {found}, expected {whole.videos:,} in {whole.classes}")
     if listed:
-        names = {path.relative_to(videos).as_posix() for path in present}
-        problems += _missing(videos, listed, listed - names)
-        problems += [f"{videos / name}: in no split list" for name in sorted(names - listed)]
-    return problems + [f"{path}: empty" for path in present if not path.stat().st_size]
-
-
-def find_videos(videos: Path) -> list[Path]:
-    """Every `<class>/<file>.avi`, in order; hidden folders and files are unfinished work or a system's litter."""
-    return sorted(p for p in videos.glob("*/*.avi") if not p.name.startswith(".") and not p.parent.name.startswith("."))
+        problems += _missing(videos, listed, listed - present)
+        problems += [f"{videos / path}: in no split list" for path in sorted(present - listed)]
+    return problems + [f"{videos / path}: empty" for path in sorted(present) if not (videos / path).stat().st_size]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +117,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Exit code: 0 when the data set is whole, 2 when not."""
     return 2 if verify(arguments.root, arguments.deep, workers=arguments.workers) else 0
+
+
+def _avi_files(videos: Path) -> list[str]:
+    return [path for path in find_videos(videos, depth=2) if path.endswith(".avi")]
 
 
 def _missing(videos: Path, listed: set[str], missing: set[str]) -> list[str]:
@@ -148,20 +147,20 @@ def _read_manifest(file: Path) -> pd.DataFrame:
 
 def _describe_all(root: Path, deep: bool, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
     videos = root / "videos"
-    rows = thread_map(partial(_describe, deep), find_videos(videos), desc="verify", max_workers=workers)
+    rows = thread_map(partial(_describe, deep, videos), _avi_files(videos), desc="verify", max_workers=workers)
     problems = [row.pop("problem") for row in rows if "problem" in row]
-    table = pd.DataFrame(rows, columns=["file", "frames", "size", "fps", "bytes", "sha256"])
-    table["path"] = [file.relative_to(videos).as_posix() for file in table.file]
-    table["class"] = [file.parent.name for file in table.file]
-    table["group"] = [source_group(file.name) for file in table.file]
+    table = pd.DataFrame(rows, columns=["path", "frames", "size", "fps", "bytes", "sha256"])
+    table["class"] = [path.partition("/")[0] for path in table.path]
+    table["group"] = table.path.map(source_group)
     roles = [_roles(root / "splits", split) for split in SPLITS]
     table["roles"] = [" ".join(role.get(path, "unlisted") for role in roles) for path in table.path]
     return table, problems
 
 
-def _describe(deep: bool, file: Path) -> dict:
+def _describe(deep: bool, videos: Path, path: str) -> dict:
+    file = videos / path
     with file.open("rb") as bytes_:
-        row = {"file": file, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(bytes_, "sha256").hexdigest()}
+        row = {"path": path, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(bytes_, "sha256").hexdigest()}
     if deep:
         try:
             video = scan(file)

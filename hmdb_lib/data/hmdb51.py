@@ -9,8 +9,6 @@ from hmdb_lib.errors import UserError
 
 # <source>_<body: half, upper, full, lower>_<camera moves or not>_np<people>_<view>_<quality>_<number>
 _NAME = re.compile(r"(?P<source>.+)_[hufl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+$")
-# What counts as a video in a folder of one's own; HMDB51's are all .avi.
-VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"}
 ROLES = {0: "unused", 1: "train", 2: "test"}
 
 
