@@ -5,6 +5,7 @@ is there: whole files that fit are kept, torn or stale ones done again, and so a
 """
 
 import argparse
+import glob
 import hashlib
 import json
 import multiprocessing
@@ -27,7 +28,7 @@ from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_me
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import need, told_when_full
+from hmdb_lib.files import report_full_disk, require_disk, whole_file
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -98,14 +99,14 @@ def extract(
         raise UserError(f"{root}: holds no videos, neither videos/<class>/<video> nor <class>/<video>")
     store = Path(to) if to else root / setting.folder
     jobs = _jobs(store, videos, paths, setting, shards)[part[0] - 1 :: part[1]]
-    with told_when_full(store):
+    with report_full_disk(store):
         store.mkdir(parents=True, exist_ok=True)
     print(f"{store}: {sum(len(job.paths) for job in jobs):,} videos, {setting}")
     # The first few come from all over the set, so that they stand for it.
     step = max(1, len(jobs) // FIRST)
     jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
     total, reasons = Done(), set()
-    with told_when_full(store), _mapped(jobs, workers) as results:
+    with report_full_disk(store), _mapped(jobs, workers) as results:
         for number, done in enumerate(tqdm(results, "extract", len(jobs), unit="file"), 1):
             total.add(done)
             for path, reason in done.again.items():
@@ -117,7 +118,7 @@ def extract(
                 whole = total.bytes / total.source_bytes * sources
                 tqdm.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
                 there = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-                need(store, whole - there, "the frame store")
+                require_disk(store, whole - there, "the frame store")
     _tell(total)
     return total
 
@@ -201,33 +202,30 @@ class _Job:
         return again, unreadable
 
     def _make(self) -> list[str]:
-        """Write beside, rename; returns the reasons of videos that cannot be decoded."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_name(self.file.name + ".part")
-        if self.shard:
-            unreadable = []
-            with tarfile.open(part, "w") as shard:
-                for path in self.paths:
-                    with tempfile.TemporaryFile(dir=part.parent) as packed:
-                        try:
-                            _pack(self.videos / path, self.setting, packed)
-                        except VideoError as error:
-                            unreadable.append(str(error))
-                            continue
-                        member = tarfile.TarInfo(path + ENDING)
-                        member.size = packed.tell()
-                        packed.seek(0)
-                        shard.addfile(member, packed)
-        else:
+        """Write the file; returns the reasons of videos that cannot be decoded."""
+        for part in self.file.parent.glob(f".{glob.escape(self.file.name)}.*.part"):  # of a call that was killed
+            part.unlink()
+        unreadable = []
+        if not self.shard:
             try:
-                with part.open("wb") as packed:
+                with whole_file(self.file) as part, part.open("wb") as packed:
                     _pack(self.videos / self.paths[0], self.setting, packed)
             except VideoError as error:
-                part.unlink()
                 self.file.unlink(missing_ok=True)  # what an earlier video of this name left
-                return [str(error)]
-            unreadable = []
-        part.replace(self.file)
+                unreadable.append(str(error))
+            return unreadable
+        with whole_file(self.file) as part, tarfile.open(part, "w") as shard:
+            for path in self.paths:
+                with tempfile.TemporaryFile(dir=part.parent) as packed:
+                    try:
+                        _pack(self.videos / path, self.setting, packed)
+                    except VideoError as error:
+                        unreadable.append(str(error))
+                        continue
+                    member = tarfile.TarInfo(path + ENDING)
+                    member.size = packed.tell()
+                    packed.seek(0)
+                    shard.addfile(member, packed)
         return unreadable
 
 

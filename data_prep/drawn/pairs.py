@@ -19,6 +19,7 @@ from data_prep.drawn.sample import ACTIONS, FPS
 from data_prep.drawn.scene import Take
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 
 PAIRS = tuple(itertools.combinations_with_replacement(ACTIONS, 2))
 VERSION = 1  # raise it whenever the same seed gives other files
@@ -89,8 +90,5 @@ def _film(root: Path, pair: tuple[str, str], number: int, seed: int) -> None:
         films.reverse()
     length, width = min(map(len, films)), films[0].shape[2]
     halves = [film[:length, :, width // 4 : width // 4 + width // 2] for film in films]
-    file = _file(root, pair, number, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"part-{file.name}")
-    write_video(beside, np.ascontiguousarray(np.concatenate(halves, 2)), FPS)
-    beside.replace(file)
+    with whole_file(_file(root, pair, number, seed), keep_suffix=True) as part:
+        write_video(part, np.concatenate(halves, 2), FPS)

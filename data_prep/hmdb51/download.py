@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data_prep.hmdb51.sources import Part, Sources, Splits, Videos, summary
 from data_prep.hmdb51.verify import HMDB51, Whole, verify
-from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import DiskError
 
 SOURCES = Sources()
 
@@ -72,7 +72,7 @@ def _use_first(part: Part, own: Path | None) -> bool:
         try:
             get()
             problems = part.problems(part.place)
-        except disk.DiskError:
+        except DiskError:
             raise  # no other source would help
         except UserError as error:
             problems = [str(error)]

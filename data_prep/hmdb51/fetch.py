@@ -8,8 +8,8 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 from tqdm.auto import tqdm
 
-from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_full_disk, require_disk
 
 
 class FetchError(UserError):
@@ -30,7 +30,7 @@ def fetch(url: str, file: Path, sha256: str, timeout: float = 30, pause: float =
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     try:
-        with disk.told_when_full(file.parent):
+        with report_full_disk(file.parent):
             patiently(lambda: _continue(url, part, timeout), lambda: _size(part), _passes, pause, attempts)
     except httpx.HTTPStatusError as error:
         raise FetchError(f"{error.request.url} answers {error.response.status_code}") from error
@@ -101,7 +101,7 @@ def _continue(url: str, part: Path, timeout: float) -> None:
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
             have = 0  # a server that knows no ranges sends the file from its start
         left = int(response.headers.get("Content-Length", 0))  # 0: not told
-        disk.need(part.parent, left, f"the rest of {part.stem}")
+        require_disk(part.parent, left, f"the rest of {part.stem}")
         with (
             part.open("ab" if have else "wb") as file,
             tqdm(desc=part.stem, total=have + left if left else None, initial=have, unit="B", unit_scale=True) as bar,

@@ -15,8 +15,8 @@ from huggingface_hub import DatasetInfo, HfApi, hf_hub_download, snapshot_downlo
 from data_prep.hmdb51.fetch import fetch, one_line, patiently, prove, prove_or_delete
 from data_prep.hmdb51.unpack import unpack, unpack_videos
 from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
-from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import is_disk_full, report_full_disk, require_disk
 
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
@@ -136,12 +136,12 @@ class Part:
         return HfApi(self.sources.hub).dataset_info(repository, timeout=10)
 
     def _patiently(self, action: Callable[[], object]) -> None:
-        with disk.told_when_full(self.downloads):
+        with report_full_disk(self.downloads):
             patiently(action, lambda: _bytes(self.downloads), _hub_passes, self.sources.pause, self.sources.attempts)
 
     def _need_disk_for_archive(self) -> None:
         # The archive, the class archives out of it, and the first classes out of those.
-        disk.need(
+        require_disk(
             self.place.parent, 2.3 * self.archive.size - _bytes(self.downloads), f"{self.archive.name}, unpacked,"
         )
 
@@ -226,7 +226,7 @@ class Videos(Part):
             folder, count = max(found.items(), key=itemgetter(1), default=("", 0))
             if count < self.whole.videos:
                 raise SourceError(f"holds {count} videos, not {self.whole.videos}")
-            disk.need(self.place.parent, self.archive.size - _bytes(local), "the videos")
+            require_disk(self.place.parent, self.archive.size - _bytes(local), "the videos")
             self._patiently(
                 lambda: snapshot_download(
                     self.sources.mirror,
@@ -279,7 +279,7 @@ def _hub_passes(error: BaseException) -> bool:
     status = getattr(getattr(error, "response", None), "status_code", None)
     return (
         isinstance(error, Exception)
-        and not disk.is_full(error)
+        and not is_disk_full(error)
         and (status is None or status in (408, 429) or status >= 500)
     )
 

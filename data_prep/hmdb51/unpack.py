@@ -12,9 +12,9 @@ from threading import Thread
 import rarfile
 from tqdm.auto import tqdm
 
-from hmdb_lib import files as disk
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_full_disk, require_disk
 
 try:  # no wheel for every platform
     from unrar.cffi.unrarlib import FLAGS_RHDF_DIRECTORY, BadRarFile, RarArchive, RarHeader
@@ -45,7 +45,7 @@ def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | Non
     videos.mkdir(parents=True, exist_ok=True)
     if not classes.exists():
         # The class archives once more, and the few of them that are being unpacked.
-        disk.need(videos, 1.3 * archive.stat().st_size, f"unpacking {archive.name}")
+        require_disk(videos, 1.3 * archive.stat().st_size, f"unpacking {archive.name}")
         unpack(archive, classes, ".rar")
     archives = sorted(classes.glob("*.rar"))
     # Spawned, not forked: a notebook's process has threads, and a fork of those may hang. UnRAR itself has globals.
@@ -72,7 +72,7 @@ def unpack(archive: Path, target: Path, ending: str) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with disk.told_when_full(target.parent):
+        with report_full_disk(target.parent):
             _extract(archive, part)
         missing = wanted.items() - _sizes(part / holder).items()
         if missing:

@@ -15,6 +15,7 @@ from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 
 SPLITS = (1, 2, 3)
 MANIFEST = ["path", "class", "group", "roles", "frames", "size", "fps", "bytes", "sha256"]
@@ -52,9 +53,8 @@ def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int |
         manifest = manifest.drop(columns=known.columns).join(known, on=["path", "sha256"])
     problems += broken
     if os.access(root, os.W_OK):
-        part = root / "manifest.csv.part"
-        manifest[MANIFEST].astype({"frames": "Int64"}).to_csv(part, index=False)
-        part.replace(root / "manifest.csv")
+        with whole_file(root / "manifest.csv") as part:
+            manifest[MANIFEST].astype({"frames": "Int64"}).to_csv(part, index=False)
     else:
         print(f"{root}: read-only, so no manifest.csv is written")
     if problems:
