@@ -5,11 +5,59 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.loader import Videos
+from hmdb_lib.config import Config
+from hmdb_lib.data.loader import ClipData, Videos
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source
 from hmdb_lib.data.video import VideoError, scan
-from hmdb_lib.environment import cores
+from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
+
+
+def data_root(config: Config, place: Place) -> Path:
+    """Find the folder of an experiment's data set."""
+    data = config.data
+    return Path(data.root).expanduser() if data.root else place.data / data.dataset
+
+
+def load(config: Config, place: Place) -> ClipData:
+    """Make the loaders of an experiment; print what data they read. Raises UserError for data that cannot be used."""
+    data, root = config.data, data_root(config, place)
+    if data.dataset == "sample":
+        print("data: the sample data set of drawn figures, not HMDB51")
+        if not root.exists():
+            raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
+    elif data.dataset == "folder" and not data.root:
+        raise UserError("data=folder needs data.root=<folder of class folders>")
+    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
+    missing = int((~videos.present).sum())
+    if missing:
+        told = f"{missing} of {len(videos)} listed videos are not on disk"
+        if data.on_error == "stop":
+            raise UserError(f"{root}: {told} (data.on_error: stop)")
+        print(f"{told} and left out; python -m data_prep verify names them")
+    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
+    if config.train.final_fit:
+        videos["role"] = videos.role.replace("validation", "train")
+    folder = video_folder(data.dataset, root)
+    if data.on_error == "stop":
+        check_videos([folder / path for path in videos.path])
+    counts = videos.role.value_counts()
+    print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+    # A user's own folder may hold another kind of manifest.csv.
+    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
+    return ClipData(
+        videos,
+        choose_source(data.store, root, files, videos.path.tolist()),
+        ClipRule.of(data),
+        batch_size=config.train.batch_size,
+        test_clips=config.evaluate.clips,
+        validation_clips=config.evaluate.validation_clips,
+        workers=data.workers,
+        seed=config.seed,
+        choose_on=config.train.choose_on,
+    )
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
