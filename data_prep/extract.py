@@ -4,7 +4,6 @@ Each file of the store is written beside its place and renamed, so that what has
 is there: whole files that fit are kept, torn or stale ones done again, and so an interrupted call is simply repeated.
 """
 
-import argparse
 import glob
 import hashlib
 import json
@@ -121,34 +120,6 @@ def extract(
                 require_disk(store, whole - there, "the frame store")
     _tell(total)
     return total
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep extract`."""
-    parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--size", type=int, nargs=2, default=[128, 171], metavar=("H", "W"), help="pixels (default: 128 171)"
-    )
-    size.add_argument(
-        "--short-side", type=int, metavar="PIXELS", help="keep each video's shape, with this shorter side"
-    )
-    parser.add_argument("--quality", type=int, default=Setting.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
-    parser.add_argument(
-        "--raw", action="store_true", help="store pixels as they are: seven to nine times the size, and fast"
-    )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="the store (default: <root>/frames-<H>x<W>)")
-    parser.add_argument("--workers", type=int, help="processes (default: one a CPU)")
-    parser.add_argument("--shards", type=int, default=0, metavar="N", help="N tar files instead of a file a video")
-    parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="the K-th of N parts, for N machines")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    size = arguments.short_side or tuple(arguments.size)
-    setting = Setting(size, None if arguments.raw else arguments.quality)
-    extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -310,10 +281,3 @@ def _tell(total: Done) -> None:
         f"{total.videos:,} videos ({total.kept:,} were there), {total.frames:,} frames, {total.bytes / 1e9:.3g} GB: "
         f"{each:,.0f} bytes a frame, at which HMDB51's {HMDB51_FRAMES:,} frames take {each * HMDB51_FRAMES / 1e9:.2f} GB"
     )
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N, such as 1/4")
-    return int(number), int(count)

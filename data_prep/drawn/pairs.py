@@ -4,7 +4,6 @@ A class is a pair of the sample data set's actions, whichever stands on the left
 changes no label. Another seed draws other videos, without end. The folder is class folders with an index.csv.
 """
 
-import argparse
 import csv
 import itertools
 import json
@@ -56,21 +55,6 @@ def make_pairs(
             part = {0: "test", 1: "validation"}.get(source % 8, "train")
             table.writerow([path.as_posix(), path.parent.name, f"{path.parent.name}-{source}", part])
     return root
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep pairs`."""
-    parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
-    parser.add_argument("--clips", type=int, default=12, help="videos of each class (default: 12)")
-    parser.add_argument("--classes", type=int, default=len(PAIRS), help="of the 36 (default: all)")
-    parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.classes, arguments.workers)
-    return 0
 
 
 def _file(root: Path, pair: tuple[str, str], number: int, seed: int) -> Path:

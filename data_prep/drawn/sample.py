@@ -5,7 +5,6 @@ of a pair hold the same pictures, and nothing but their order tells them apart. 
 lot, so that a horizontal flip changes no label.
 """
 
-import argparse
 import csv
 import json
 import multiprocessing
@@ -69,20 +68,6 @@ def figure_boxes(root: Path, path: str) -> np.ndarray:
     """Where the figure is in each frame of a clip: int16, T 4, pixels x0, y0, x1, y1; `path` as in the manifest."""
     with np.load(Path(root) / "boxes.npz") as boxes:
         return boxes[path]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep sample`."""
-    parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
-    parser.add_argument("--clips", type=int, default=32, help="videos of each class, at least 8 (default: 32)")
-    parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    make_sample(arguments.root, arguments.seed, arguments.clips, workers=arguments.workers)
-    return 0
 
 
 def _is_there(root: Path, asked: dict[str, Any]) -> bool:

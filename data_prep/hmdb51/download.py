@@ -1,6 +1,5 @@
 """HMDB51 in one call: from the first source that gives all of it."""
 
-import argparse
 import os
 import shutil
 from collections.abc import Callable
@@ -46,19 +45,6 @@ def get_hmdb51(
     if any(fetched) or (os.access(root, os.W_OK) and not (root / "manifest.csv").exists()):
         verify(root, whole=whole, workers=workers)
     return root
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep download`."""
-    parser.add_argument("root", type=Path, help="folder to fill with videos/, splits/ and manifest.csv")
-    parser.add_argument("--archive", type=Path, help="your own hmdb51_org.rar (test_train_splits.rar beside it)")
-    parser.add_argument("--workers", type=int, help="processes that unpack (default: one a CPU)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    get_hmdb51(arguments.root, arguments.archive, workers=arguments.workers)
-    return 0
 
 
 def _use_first(part: Part, own: Path | None) -> bool:

@@ -1,6 +1,5 @@
 """Prove HMDB51 whole: counts, names against the lists, each file's checksum and, when asked, every frame."""
 
-import argparse
 import hashlib
 import os
 from collections import Counter
@@ -105,18 +104,6 @@ def video_problems(videos: Path, splits: Path, whole: Whole = HMDB51) -> list[st
         problems += _missing(videos, listed, listed - present)
         problems += [f"{videos / path}: in no split list" for path in sorted(present - listed)]
     return problems + [f"{videos / path}: empty" for path in sorted(present) if not (videos / path).stat().st_size]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep verify`."""
-    parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
-    parser.add_argument("--deep", action="store_true", help="decode every frame too")
-    parser.add_argument("--workers", type=int, help="threads that read (default: a few more than CPUs)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Exit code: 0 when the data set is whole, 2 when not."""
-    return 2 if verify(arguments.root, arguments.deep, workers=arguments.workers) else 0
 
 
 def _avi_files(videos: Path) -> list[str]:
