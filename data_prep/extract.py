@@ -7,14 +7,9 @@ is there: whole files that fit are kept, torn or stale ones done again, and so a
 import glob
 import hashlib
 import json
-import multiprocessing
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -23,9 +18,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from hmdb_lib.data.find import find_videos
+from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
-from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_full_disk, require_disk, whole_file
 
@@ -105,8 +100,8 @@ def extract(
     step = max(1, len(jobs) // FIRST)
     jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
     total, reasons = Done(), set()
-    with report_full_disk(store), _mapped(jobs, workers) as results:
-        for number, done in enumerate(tqdm(results, "extract", len(jobs), unit="file"), 1):
+    with report_full_disk(store):
+        for number, done in enumerate(parallel_map(_Job.run, jobs, workers, "extract"), 1):
             total.add(done)
             for path, reason in done.again.items():
                 if reason not in reasons:
@@ -253,22 +248,6 @@ def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-@contextmanager
-def _mapped(jobs: list[_Job], workers: int | None) -> Iterator[Iterator[Done]]:
-    """The results in the jobs' order; one worker is this process."""
-    workers = min(workers or cores(), len(jobs))
-    if workers <= 1:
-        yield map(_Job.run, jobs)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        yield pool.map(_Job.run, jobs)
-    except BrokenProcessPool:
-        raise UserError("a worker was killed, perhaps for memory; call again, finished files are kept") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _tell(total: Done) -> None:

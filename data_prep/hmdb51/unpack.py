@@ -1,18 +1,13 @@
 """Unpack HMDB51's nested RAR archives: no root needed, never outside the target folder, nothing half done on view."""
 
-import os
 import shutil
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from threading import Thread
 
 import rarfile
-from tqdm.auto import tqdm
 
-from hmdb_lib.environment import cores
+from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_full_disk, require_disk
 
@@ -48,9 +43,9 @@ def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | Non
         require_disk(videos, 1.3 * archive.stat().st_size, f"unpacking {archive.name}")
         unpack(archive, classes, ".rar")
     archives = sorted(classes.glob("*.rar"))
-    # Spawned, not forked: a notebook's process has threads, and a fork of those may hang. UnRAR itself has globals.
-    with ProcessPoolExecutor(workers or cores(), get_context("spawn"), initializer=_end_with_parent) as pool:
-        list(tqdm(pool.map(partial(_unpack_class, videos), archives), desc="unpack", total=len(archives), unit="class"))
+    # Processes, not threads: UnRAR has globals.
+    for _ in parallel_map(partial(_unpack_class, videos), archives, workers, "unpack", "class"):
+        pass
     shutil.rmtree(classes)
 
 
@@ -84,15 +79,6 @@ def unpack(archive: Path, target: Path, ending: str) -> None:
         (part / holder).rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    # A pool's workers wait for ever when their parent is killed, and would write beside the next run.
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _unpack_class(videos: Path, archive: Path) -> None:
