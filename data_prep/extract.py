@@ -5,7 +5,6 @@ is there: whole files that fit are kept, torn or stale ones done again, and so a
 """
 
 import glob
-import hashlib
 import json
 import tarfile
 import tempfile
@@ -22,7 +21,7 @@ from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_full_disk, require_disk, whole_file
+from hmdb_lib.files import report_full_disk, require_disk, sha256_of, whole_file
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -215,7 +214,7 @@ def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
         return f"stale, made with {there}"
     source = header["source"]
     same_time = state.st_mtime_ns == source["mtime_ns"]
-    if state.st_size != source["bytes"] or not (same_time or _sha256(video) == source["sha256"]):
+    if state.st_size != source["bytes"] or not (same_time or sha256_of(video) == source["sha256"]):
         return "stale, the video has changed since"
     return None if packed.whole() else "torn"
 
@@ -223,7 +222,7 @@ def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
 def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
     """Decode a video into a packed file, open at its start. Raises VideoError."""
     state = video.stat()
-    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": _sha256(video)}
+    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256_of(video)}
     offsets, check, shape = [0], 0, (0, 0)
 
     def write(frame: np.ndarray) -> None:
@@ -243,11 +242,6 @@ def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
     if not timeline.is_even:
         block += timeline.times.astype("<f8").tobytes()
     out.write(block + TRAILER.pack(len(block), zlib.crc32(block), MAGIC))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _tell(total: Done) -> None:

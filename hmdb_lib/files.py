@@ -1,6 +1,7 @@
-"""Write files whole, and report a full disk before and while writing."""
+"""Write files whole, hash them, and report a full disk before and while writing."""
 
 import errno
+import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -37,6 +38,12 @@ def whole_file(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256_of(file: Path) -> str:
+    """Compute a file's SHA-256 as hexadecimal digits."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def require_disk(folder: Path, size: float, what: str) -> None:

@@ -1,4 +1,4 @@
-"""HMDB51 in one call: from the first source that gives all of it."""
+"""Get HMDB51 from the first source that gives all of it."""
 
 import os
 import shutil
@@ -20,14 +20,13 @@ def get_hmdb51(
     sources: Sources = SOURCES,
     workers: int | None = None,
 ) -> Path:
-    """Make `root` hold HMDB51: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; returns `root`.
+    """Download HMDB51 into `root`: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; return `root`.
 
-    Tries in order: what is there already (it may be read-only); an archive that an earlier call downloaded; a Kaggle
-    input (linked, not copied); the mirror of single files on the Hugging Face hub; the laboratory's archives there; the
-    official address. `archive` names your own `hmdb51_org.rar`, the only source of the videos then unless they are there
-    already; `test_train_splits.rar` may lie beside it. Prints which source it used and why it passed over the others.
-    Broken off in any way, the next call goes on with what is there. `workers`: processes that unpack, so a script that
-    calls this needs Python's `if __name__ == "__main__":`. Raises UserError when no source gives the whole, and
+    Tries in order what is there already (it may be read-only), an archive of an earlier call, a Kaggle input (linked,
+    not copied), the mirror of single files on the Hugging Face hub, the laboratory's archives there, and the official
+    address. With `archive`, your own `hmdb51_org.rar`, nothing is downloaded for the videos; `test_train_splits.rar`
+    may lie beside it. Prints which source it used and why not the others. An interrupted call is continued by the next.
+    `workers`: processes that unpack, see `parallel_map`. Raises UserError when no source gives everything, and
     DiskError as soon as the disk is too small.
     """
     root = Path(root).absolute()
@@ -48,7 +47,7 @@ def get_hmdb51(
 
 
 def _use_first(part: Part, own: Path | None) -> bool:
-    """Try the candidates until the part is whole; whether anything had to be fetched."""
+    """Try the sources until the part is complete; return whether anything had to be fetched."""
     passed = []
     for name, get in _candidates(part, own):
         if passed and not os.access(part.place.parent, os.W_OK):
