@@ -4,7 +4,7 @@ Body axes: x forward, y to the body's left, z up. The unit is the body's height;
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import ImageDraw
@@ -14,6 +14,7 @@ Pose = dict[str, tuple[float, ...]]
 Keys = list[tuple[float, Pose]]  # (moment in 0..1, what differs from before)
 Joints = dict[str, np.ndarray]
 Colour = tuple[int, int, int]
+Body = dict[str, Any]
 
 REST: Pose = {
     "pelvis": (0.0, 0.0, 0.53),
@@ -27,56 +28,29 @@ STANDING: Pose = {foot: REST[foot] for foot in ("left_foot", "right_foot")}
 SEAT = (-0.27, 0.0, 0.30)  # where the pelvis rests on the stool
 RELEASE = 0.5  # when a thrown ball leaves the hands, in 0..1
 
+# Of a body: sizes in body heights, and colours. Clothes are far from grey, so that they stand out from most walls.
+SIZES = {"limb": (0.048, 0.066), "waist": (0.11, 0.16), "shoulders": (0.095, 0.125), "head": (0.068, 0.08)}
 SKINS = [(241, 201, 170), (224, 172, 125), (198, 134, 84), (141, 85, 46), (92, 56, 34)]
 HAIRS = [(30, 24, 20), (72, 44, 24), (160, 110, 50), (205, 180, 120), (120, 40, 20), (150, 150, 150)]
+CLOTHES = {  # hue, saturation, value
+    "shirt": ((0, 1), (0.55, 0.95), (0.6, 0.95)),
+    "trousers": ((0, 1), (0.3, 0.8), (0.2, 0.6)),
+    "shoes": ((0, 1), (0, 0.9), (0.15, 0.95)),
+}
 LIMB_JOINTS = ("shoulder", "elbow", "hand", "hip", "knee", "ankle", "toe")
 # (from, to, thickness in limbs, what it wears)
 ARM = (("shoulder", "elbow", 1, "shirt"), ("elbow", "hand", 0.85, "forearm"), ("hand", "hand", 1.1, "skin"))
 LEG = (("hip", "knee", 1.3, "trousers"), ("knee", "ankle", 1, "calf"), ("ankle", "toe", 0.9, "shoes"))
 
 
-@dataclass(frozen=True)
-class Body:
-    """Proportions (in body heights) and colours of one actor."""
-
-    limb: float
-    waist: float
-    shoulders: float
-    head: float
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
-    sleeves: bool
-    shorts: bool
-
-    @classmethod
-    def random(cls, rng: np.random.Generator) -> "Body":
-        """Draw an actor; its clothes are far from grey, so that they stand out from most walls."""
-        return cls(
-            limb=rng.uniform(0.048, 0.066),
-            waist=rng.uniform(0.11, 0.16),
-            shoulders=rng.uniform(0.095, 0.125),
-            head=rng.uniform(0.068, 0.08),
-            skin=SKINS[rng.integers(len(SKINS))],
-            hair=HAIRS[rng.integers(len(HAIRS))],
-            shirt=hue(rng.uniform(), rng.uniform(0.55, 0.95), rng.uniform(0.6, 0.95)),
-            trousers=hue(rng.uniform(), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6)),
-            shoes=hue(rng.uniform(), rng.uniform(0, 0.9), rng.uniform(0.15, 0.95)),
-            sleeves=bool(rng.integers(2)),
-            shorts=rng.uniform() < 0.3,
-        )
-
-    @property
-    def forearm(self) -> Colour:
-        """The colour below the elbow."""
-        return self.shirt if self.sleeves else self.skin
-
-    @property
-    def calf(self) -> Colour:
-        """The colour below the knee."""
-        return self.skin if self.shorts else self.trousers
+def random_body(rng: np.random.Generator) -> Body:
+    """Draw the sizes (in body heights) and the colours of an actor."""
+    body = {name: rng.uniform(*ends) for name, ends in SIZES.items()}
+    body |= {name: table[rng.integers(len(table))] for name, table in (("skin", SKINS), ("hair", HAIRS))}
+    body |= {name: hue(*(rng.uniform(*ends) for ends in ranges)) for name, ranges in CLOTHES.items()}
+    body["forearm"] = body["shirt" if rng.integers(2) else "skin"]
+    body["calf"] = body["skin" if rng.uniform() < 0.3 else "trousers"]
+    return body
 
 
 def hue(h: float, s: float, v: float) -> Colour:
@@ -232,15 +206,15 @@ def draw_figure(
         far = places[f"{side}_shoulder"][2] < places["chest"][2]
         for limb in (ARM, LEG):
             ends = [(places[f"{side}_{a}"], places[f"{side}_{b}"]) for a, b, *_ in limb]
-            colours = [shade(getattr(body, wear), 0.78 if far else 1) for *_, wear in limb]
-            segments = [(*e, body.limb * w, c) for e, (_, _, w, _), c in zip(ends, limb, colours, strict=True)]
+            colours = [shade(body[wear], 0.78 if far else 1) for *_, wear in limb]
+            segments = [(*e, body["limb"] * w, c) for e, (_, _, w, _), c in zip(ends, limb, colours, strict=True)]
             parts.append((np.mean([(a[2] + b[2]) / 2 for a, b in ends]), segments))
     waist = places["pelvis"]
     shoulders = [places["chest"] + (places[f"{side}_shoulder"] - places["chest"]) * 0.75 for side in ("left", "right")]
     trunk = [
-        (waist, waist, body.waist, body.trousers),
-        (waist * 0.75 + places["chest"] * 0.25, places["chest"], body.waist, body.shirt),
-        (*shoulders, body.limb * 1.4, body.shirt),
+        (waist, waist, body["waist"], body["trousers"]),
+        (waist * 0.75 + places["chest"] * 0.25, places["chest"], body["waist"], body["shirt"]),
+        (*shoulders, body["limb"] * 1.4, body["shirt"]),
     ]
     parts.append((waist[2] * 0.5 + places["chest"][2] * 0.5, trunk))
     if "ball" in places:
@@ -254,13 +228,13 @@ def draw_figure(
 
 
 def _draw_head(draw: ImageDraw.ImageDraw, body: Body, places: Joints, scale: float, facing: float) -> None:
-    head, size = places["head"], 2 * body.head * scale
+    head, size = places["head"], 2 * body["head"] * scale
     neck = head * 0.6 + places["chest"] * 0.4
     aside, up = np.array([facing * size, 0, 0]), np.array([0, size, 0])
-    _strokes(draw, [(neck, head, body.limb * scale * 0.9, body.skin)])
-    _strokes(draw, [(head, head, size, body.hair)])
+    _strokes(draw, [(neck, head, body["limb"] * scale * 0.9, body["skin"])])
+    _strokes(draw, [(head, head, size, body["hair"])])
     face = head + 0.12 * aside + 0.1 * up
-    _stroke(draw, face, face, size * 0.78, body.skin)
+    _stroke(draw, face, face, size * 0.78, body["skin"])
     for eye in (-1, 1):
         place = face + 0.22 * aside - 0.02 * up + np.array([eye * 0.14 * size * (1 - abs(facing) * 0.5), 0, 0])
         _stroke(draw, place, place, size * 0.09, (25, 20, 20))

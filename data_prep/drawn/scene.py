@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from data_prep.drawn.figure import MOTIONS, SEAT, Body, Colour, Joints, act, draw_figure, hue, shade
+from data_prep.drawn.figure import MOTIONS, SEAT, Colour, Joints, act, draw_figure, hue, random_body, shade
 
 HEIGHT, WIDTH = 240, 320
 FRAMES = (40, 120)
@@ -32,7 +32,7 @@ class Take:
         """
         lots = [self.seed, list(MOTIONS).index(self.motion), self.source]
         stage, rng = np.random.default_rng([*lots, 0]), np.random.default_rng([*lots, 1, self.take])
-        body, backdrop = Body.random(stage), draw_backdrop(stage)
+        body, backdrop = random_body(stage), draw_backdrop(stage)
         moving, grain = stage.uniform() < 0.5, stage.uniform(0.5, 3)
         stool = hue(*stage.uniform(0.3, 0.8, 3)) if self.motion == "sit" else None
         height, floor = stage.uniform(0.7, 0.82) * HEIGHT * DRAWN, stage.uniform(0.91, 0.96) * HEIGHT * DRAWN
