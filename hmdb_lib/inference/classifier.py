@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.data.find import VIDEO_ENDINGS
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames

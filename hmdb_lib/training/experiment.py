@@ -15,7 +15,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config
-from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
+from hmdb_lib.data.load import check_videos, choose_source
+from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
 from hmdb_lib.device import Device, choose_device
