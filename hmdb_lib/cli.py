@@ -16,16 +16,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from data_prep.commands import add_commands
 from hmdb_lib import config, environment
 from hmdb_lib.errors import UserError
 
-DATA_COMMANDS = {
-    "download": "download HMDB51, unpack it and prove it whole",
-    "verify": "prove HMDB51 whole and write its manifest",
-    "extract": "decode every video once into a frame store that training reads fast",
-    "sample": "draw the sample data set",
-    "pairs": "draw pairs of figures, to learn from before the real videos",
-}
 GOES_ON = "stopped; the same command goes on from the last finished epoch"
 
 
@@ -58,15 +52,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `hmdb <command> ...`, which `python -m hmdb_lib` is too; returns the exit code."""
     if argv[:1] == ["train"]:
         return train(argv[1:])
-    if argv and argv[0] in DATA_COMMANDS:
-        from data_prep.__main__ import main as prepare  # noqa: PLC0415 - the help must not wait for pandas to load
-
-        return prepare(argv)
     parser = argparse.ArgumentParser(prog="hmdb", description="Video-classification experiments on HMDB51.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="train, evaluate and record one experiment")
-    for name, purpose in DATA_COMMANDS.items():
-        commands.add_parser(name, help=purpose)
+    add_commands(commands)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
@@ -137,6 +126,14 @@ def main(argv: Sequence[str]) -> int:
         return guarded(lambda: _export(arguments.checkpoint, arguments.to))
     if arguments.command == "push":
         return guarded(lambda: _push(arguments.checkpoint, arguments.to, arguments.public))
+    if "run" in arguments:
+        code = 0
+
+        def run() -> None:
+            nonlocal code
+            code = arguments.run(arguments) or 0
+
+        return guarded(run) or code
     if arguments.command == "doctor":
         return guarded(_doctor)
     if arguments.command == "pull":

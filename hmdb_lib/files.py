@@ -18,11 +18,12 @@ class DiskError(UserError):
 
 
 @contextmanager
-def whole_file(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, keep_suffix: bool = False, make_folder: bool = True) -> Iterator[Path]:
     """Write a file under another name and rename it at the end, so that no reader and no crash sees half a file.
 
     Yields the path to write: hidden, beside `path`, with a name that no other process uses, ending in `.part`.
-    `keep_suffix` appends the suffix of `path`, for writers that choose the format by it. Makes the folder. After an
+    `keep_suffix` appends the suffix of `path`, for writers that choose the format by it. `make_folder=False` leaves a
+    folder that is gone to fail, as that of a run on a Drive that is no longer mounted must. After an
     error `path` is what it was and the part is removed; a killed process leaves its part.
 
     Example:
@@ -31,7 +32,8 @@ def whole_file(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
 
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part{path.suffix if keep_suffix else ''}")
     try:
         yield part

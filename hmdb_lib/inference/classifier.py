@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.find import VIDEO_ENDINGS
+from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
@@ -40,8 +40,7 @@ class Classifier:
     @property
     def rule(self) -> ClipRule:
         """How a clip is cut, as in training."""
-        data = self.trained.config.data
-        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+        return ClipRule.of(self.trained.config.data)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
@@ -215,13 +214,15 @@ def load_model(source: Path | str, device: str = "auto") -> Classifier:
 
 
 def find_videos(places: Iterable[Path | str]) -> list[Path]:
-    """Files as they are named, folders as the video files anywhere below them. Raises UserError when that is none."""
+    """List files as they are named, and of folders the video files anywhere below. Raises UserError for none."""
     paths: list[Path] = []
     for place in (Path(place).expanduser() for place in places):
-        below = sorted(file for file in place.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS and file.is_file())
-        if place.is_dir() and not below:
-            raise UserError(f"{place}: no video in this folder (files ending in {', '.join(sorted(VIDEO_ENDINGS))})")
-        paths += below if place.is_dir() else [place]
+        below = [place / name for name in find.find_videos(place)] if place.is_dir() else [place]
+        if not below:
+            raise UserError(
+                f"{place}: no video in this folder (files ending in {', '.join(sorted(find.VIDEO_ENDINGS))})"
+            )
+        paths += below
     if not paths:
         raise UserError("no video to predict: give files or folders")
     return paths

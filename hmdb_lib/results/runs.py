@@ -4,7 +4,6 @@
 """
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -150,8 +150,6 @@ def results_table(results: Path | None = None) -> pd.DataFrame:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write beside and rename, so that a reader or a crash never meets half a file."""
-    # A name of its own: the processes of a run on several machines start at once.
-    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    """Write a text file beside its place and rename it."""
+    with whole_file(file, make_folder=False) as part:
+        part.write_text(text, encoding="utf-8")

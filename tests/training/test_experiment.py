@@ -138,6 +138,7 @@ def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, ca
     assert "already finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_whose_summary_was_cut_off_is_judged_again(tiny_config):
     run = training.train(tiny_config(train__epochs=1))
     whole = run.summary
@@ -159,6 +160,7 @@ def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
     Run.start(tiny_config(data__workers=2, train__precision="bf16"), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, monkeypatch):
     whole = training.train(tiny_config(name="whole"))
 
@@ -178,6 +180,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, m
     pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny_videos, tmp_path, capsys):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_videos, broken)
@@ -264,6 +267,7 @@ def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
     assert {group["name"]: group["lr"] for group in groups} == {"cnn": 1e-5, "attention": 1e-4, "new": 1e-3}
 
 
+@pytest.mark.slow
 def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_moves(tiny_config, first_stage):
     run, state = first_stage
     states = []
@@ -307,7 +311,7 @@ UNLIKE_ROWS = [
 def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monkeypatch, row):
     monkeypatch.setenv("HMDB_DATA", str(full_sample.parent))
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
-    run = training.train(config.load(row, ["quick=true", "data.limit=1"]))
+    run = training.train(config.load(row, ["quick=true", "data.limit=1", "hybrid.latents=32", "hybrid.width=128"]))
     assert run.metrics.epoch.tolist() == [0, 1]
     assert run.metrics.train_clip_loss.notna().all()
     assert run.summary["test"]["videos"] == 8
