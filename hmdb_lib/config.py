@@ -68,6 +68,11 @@ class Data(Section):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Pixels H, W that every frame is scaled to."""
+        return self.resize[0], self.resize[1]
+
     def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
         return ((0.45,) * 3, (0.225,) * 3) if self.normalize == "published" else (model.mean, model.std)
@@ -365,9 +370,10 @@ def now_called(key: str) -> str:
 
 
 def _first_key(key: str) -> str:
-    field = Config.model_fields.get(key)
-    is_section = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    return f"{key}.{next(iter(field.annotation.model_fields))}" if is_section else key
+    section = Config.model_fields[key].annotation if key in Config.model_fields else None
+    if isinstance(section, type) and issubclass(section, Section):
+        return f"{key}.{next(iter(section.model_fields))}"
+    return key
 
 
 def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:

@@ -46,12 +46,12 @@ def load(config: Config, place: Place) -> ClipData:
     counts = videos.role.value_counts()
     print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
     # A user's own folder may hold another kind of manifest.csv.
-    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
+    files = Videos(folder, data.size, None if data.dataset == "folder" else root / "manifest.csv")
     return ClipData(
         videos,
         choose_source(data.store, root, files, videos.path.tolist()),
         ClipRule.of(data),
-        batch_size=config.train.batch_size,
+        batch_size=config.train.batch_size if isinstance(config.train.batch_size, int) else 1,  # auto: not found yet
         test_clips=config.evaluate.clips,
         validation_clips=config.evaluate.validation_clips,
         workers=data.workers,

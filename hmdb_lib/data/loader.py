@@ -142,7 +142,7 @@ class ClipData(L.LightningDataModule):
         self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
-        self.workers = min(8, cores()) if workers == "auto" else workers
+        self.workers = workers if isinstance(workers, int) else min(8, cores())
 
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""

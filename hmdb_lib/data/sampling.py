@@ -74,12 +74,13 @@ class ClipRule:
         """Frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
         if clips == "consecutive":
             return self.consecutive(timeline)
-        return self.spread(timeline, None if clips == "all" else clips)
+        return self.spread(timeline, clips if isinstance(clips, int) else None)
 
     def _step(self, timeline: Timeline) -> float:
         """Seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
         if self.frame_step is not None:
             return self.frame_step / timeline.fps
+        assert self.clip_seconds is not None
         return (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
 
     def _room(self, timeline: Timeline) -> float:

@@ -33,9 +33,11 @@ class Source(Protocol):
 
     def timeline(self, path: str) -> Timeline:
         """When the video's frames are shown. Raises VideoError."""
+        ...
 
     def read(self, path: str, indices: np.ndarray) -> np.ndarray:
         """Frames uint8 T H W C. Raises VideoError."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class Packed:
                 frames = np.empty((len(indices), *shape), np.uint8)
                 for frame, index in zip(frames, indices, strict=True):
                     source.seek(self.start + int(self.offsets[index]))
-                    if source.readinto(frame) != frame.nbytes:
+                    if source.readinto(frame.data) != frame.nbytes:
                         raise VideoError(f"{self.file}: torn: frame {index} ends early")
                 return frames
             first, last = int(self.offsets[wanted[0]]), int(self.offsets[wanted[-1] + 1])
@@ -136,8 +138,9 @@ class FrameStore:
             return source.read(path, indices)
         frames = source.read(indices)
         if self.size and frames.shape[1:3] != self.size:
-            side = self.size[::-1]
-            frames = np.stack([Image.fromarray(frame).resize(side, Image.Resampling.BILINEAR) for frame in frames])
+            height, width = self.size
+            small = (Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR) for frame in frames)
+            frames = np.stack([np.asarray(frame) for frame in small])
         return frames
 
     def look(self, paths: Iterable[str], videos: Path) -> dict[str, str]:
@@ -164,7 +167,7 @@ class FrameStore:
 
     def open(self, path: str) -> Packed:
         """The packed file of a video. Raises VideoError."""
-        return Packed.open(*self.shards.get(path, (self.folder / (path + ENDING),)))
+        return Packed.open(*self.shards.get(path, (self.folder / (path + ENDING), 0, None)))
 
     def _source(self, path: str) -> "Packed | Source":
         if path not in self.opened:

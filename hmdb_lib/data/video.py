@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
+import av.container
+import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -19,9 +22,9 @@ from hmdb_lib.errors import UserError
 
 _PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
-_ONE_THREAD = {"threads": 1} if _PYAV >= 17 else {}
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if _PYAV >= 17 else {}
 # Some of HMDB51's metadata is not UTF-8. From PyAV 19 on that is no error, and there is no such option.
-_ANY_METADATA = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
+_ANY_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
 
 # libav counts quantisers in units of 118 (FF_QP2LAMBDA).
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
@@ -94,6 +97,7 @@ def scan(
     times, fps = _times(stamps, stated)
     if not fps:
         raise VideoError(f"{path}: neither its header nor its frames tell a frame rate")
+    assert first  # `_decode` gives a frame or raises
     return Timeline(times, fps, first.width, first.height)
 
 
@@ -143,7 +147,7 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
         raise VideoError(f"{path}: there are no frames to write")
     try:
         with av.open(f"file:{path}", "w") as container:
-            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
+            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1

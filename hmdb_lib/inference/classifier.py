@@ -73,11 +73,11 @@ class Classifier:
         clips = config.evaluate.clips if clips is None else clips
         if window <= 0 or batch_size < 1 or (isinstance(clips, int) and clips < 1):
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
-        if workers == "auto":
+        if not isinstance(workers, int):
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
         rule = self.rule.longer(frames) if frames else self.rule
         loader = DataLoader(
-            Windows(paths, rule, tuple(config.data.resize), clips, window),
+            Windows(paths, rule, config.data.size, clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
             num_workers=workers,
             collate_fn=list,
@@ -139,10 +139,10 @@ class Classifier:
         """The frames at `indices` as normalised clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
         data, crops = self.trained.config.data, self.trained.config.evaluate.crops
         if len(indices) <= data.frames:  # a short video's clip may loop
-            shown = iter(read_frames(video, indices, tuple(data.resize)))
+            shown = iter(read_frames(video, indices, data.size))
         else:
             wanted, counts = np.unique(indices, return_counts=True)
-            frames = stream_frames(video, wanted, tuple(data.resize))
+            frames = stream_frames(video, wanted, data.size)
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
@@ -171,7 +171,7 @@ class Classifier:
         """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
         indices = self.rule.spread(scan(video), 1)[0]
-        frames = torch.from_numpy(read_frames(video, indices, tuple(data.resize)))
+        frames = torch.from_numpy(read_frames(video, indices, data.size))
         return even_crops(frames[None], data.crop, 1)[0]
 
     def normalised(self, clips: Tensor) -> Tensor:
@@ -182,9 +182,10 @@ class Classifier:
         """The mean probabilities (classes,) of each window's clips, in double precision as the evaluation takes it."""
         if not windows:
             return []
-        clips = torch.cat([window.clips for window in windows])
+        found = [window.clips for window in windows if window.clips is not None]
+        clips = torch.cat(found)
         probabilities = torch.cat([self.probabilities(part) for part in clips.split(batch_size)]).double()
-        return [part.mean(0).numpy() for part in probabilities.split([len(window.clips) for window in windows])]
+        return [part.mean(0).numpy() for part in probabilities.split([len(part) for part in found])]
 
 
 def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:

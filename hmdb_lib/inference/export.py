@@ -74,6 +74,7 @@ def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Pa
     import onnxruntime  # noqa: PLC0415 - optional
 
     onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"], verbose=False)
+    assert onnx is not None
     onnx.model.metadata_props[DESCRIPTION] = description
     onnx.save(file, external_data=False)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -81,7 +82,7 @@ def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Pa
 
 
 def _save_openvino(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
-    import openvino  # noqa: PLC0415 - optional
+    import openvino  # pyright: ignore[reportMissingImports]  # noqa: PLC0415 - optional
 
     model = openvino.convert_model(program)
     model.set_rt_info(description, DESCRIPTION)

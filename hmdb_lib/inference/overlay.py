@@ -50,16 +50,17 @@ def write(classifier: Classifier, video: Path | str, file: Path | str, latents: 
             attention_overlay(clip.numpy(), maps(classifier, clip, latents)).savefig(part)
         else:
             rule = classifier.rule
-            seconds = rule.clip_seconds or rule.frames * rule.frame_step / scan(video).fps  # of a clip
+            seconds = rule.clip_seconds or rule.frames * (rule.frame_step or 1) / scan(video).fps  # of a clip
             write_video(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
 
 
 def _pictures(classifier: Classifier, video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
     """uint8 H 2W C, of a clip for each window of at most so many seconds."""
     data = classifier.trained.config.data
-    for item in Windows([video], classifier.rule, tuple(data.resize), 1, seconds):
+    for item in Windows([video], classifier.rule, data.size, 1, seconds):
         if item.error:
             raise VideoError(item.error)
+        assert item.clips is not None
         (clip,) = even_crops(item.clips, data.crop, 1)
         # In a window shorter than a clip, the clip's end only starts over.
         new = math.ceil(len(clip) * min(1, (item.end - item.start) / seconds))

@@ -64,7 +64,7 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
     gain = shown.difference >= 0
     for part, colour, hatch in ((gain, COLOURS[0], ""), (~gain, COLOURS[1], "////")):
         axes.barh(shown.index[part], shown.difference[part], color=colour, hatch=hatch, edgecolor="white", zorder=2)
-    errors = np.abs(shown[["low", "high"]].sub(shown.difference, axis=0)).T.to_numpy()
+    errors = shown[["low", "high"]].sub(shown.difference, axis=0).abs().to_numpy().T
     axes.errorbar(shown.difference, shown.index, xerr=errors, fmt="none", color="black", elinewidth=0.8, capsize=2)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(shown.index, shown.index)
@@ -88,7 +88,8 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     figure = Figure(figsize=(COLUMN, 3.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="as confident as right")
-    for number, group in predictions.groupby(numbers):
+    for number in sorted(set(numbers)):
+        group = predictions[numbers == number]
         found = accuracy_interval(group)
         errors = np.clip([[found.value - found.low], [found.high - found.value]], 0, None)
         upper.errorbar(confidence[group.index].mean(), found.value, errors, color=COLOURS[0], marker="o", capsize=2)
@@ -113,7 +114,7 @@ def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
     The true class is dark and plain, every other one light and hatched.
     """
     probabilities = prediction.drop(KEYS).astype(float).sort_values(ascending=False, kind="stable")
-    rank = probabilities.index.get_loc(prediction.label)
+    rank = list(probabilities.index).index(prediction.label)
     shown = probabilities[(np.arange(len(probabilities)) < most) | (probabilities.index == prediction.label)]
     figure = Figure(figsize=(COLUMN, 0.8 + 0.22 * len(shown)), layout="constrained")
     axes = figure.subplots()

@@ -19,7 +19,7 @@ def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:
     """List the classes of a predictions.csv, in order."""
-    return [name for name in predictions if name not in KEYS]
+    return [str(name) for name in predictions.columns if name not in KEYS]
 
 
 class VideoScores:
@@ -41,7 +41,8 @@ class VideoScores:
         """Every clip so far: video, label, probabilities (clips, classes)."""
         if not self.parts:
             return np.zeros(0, int), np.zeros(0, int), np.zeros((0, self.classes), np.float32)
-        return tuple(np.concatenate(column) for column in zip(*self.parts, strict=True))
+        videos, labels, probabilities = map(np.concatenate, zip(*self.parts, strict=True))
+        return videos, labels, probabilities
 
     def videos(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Every video so far, by number: video, label, probabilities (videos, classes)."""
@@ -91,13 +92,13 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
     """Count videos and measure accuracy (top 1, top 5, mean over classes), loss and calibration of predictions."""
     classes = classes_of(predictions)
     probabilities = predictions[classes].to_numpy()
-    labels = predictions["label"].map({name: number for number, name in enumerate(classes)}).to_numpy()
-    right = pd.Series(probabilities.argmax(1) == labels)
+    labels = np.array([classes.index(label) for label in predictions["label"]], int)
+    right = probabilities.argmax(1) == labels
     return {
         "videos": len(labels),
         "accuracy": top_k(probabilities, labels, 1),
         "top5": top_k(probabilities, labels, 5),
-        "mean_class_accuracy": float(right.groupby(labels).mean().mean()),
+        "mean_class_accuracy": float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }

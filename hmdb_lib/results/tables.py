@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -64,7 +65,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
     """
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
-    lines = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
+    lines: dict[str, dict[str, Any]] = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
     for row, predictions in pools.items():
         summaries = pd.json_normalize([run.summary for run in runs[row]])
         means = summaries.reindex(columns=["best_epoch.train_video_loss", "best_epoch.val_video_loss"]).mean()
@@ -104,16 +105,17 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
 def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
     """The table of `study` for people: texts alone, the published numbers under a heading that names their data."""
     ours, theirs = f"ours ({data})", "published (HMDB51)"
+    lines: list[Any] = list(table.itertuples())
 
     def text(column: str, form: str = "{:.3g}", scale: float = 1) -> pd.Series:
-        return (table[column] * scale).map(form.format, na_action="ignore")
+        return pd.Series(table[column] * scale).map(form.format, na_action="ignore")
 
     shown = {
-        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in table.itertuples()],
+        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in lines],
         (ours, "train loss"): text("train_loss"),
         (ours, "val. loss"): text("validation_loss"),
-        (ours, "accuracy, %"): [_accuracy(line) for line in table.itertuples()],
-        (ours, "difference, points"): [_difference(line) for line in table.itertuples()],
+        (ours, "accuracy, %"): [_accuracy(line) for line in lines],
+        (ours, "difference, points"): [_difference(line) for line in lines],
         (ours, "p"): text("mcnemar_p", "{:.3f}"),
         (ours, "CNN, M"): text("cnn_parameters", "{:.1f}", 1e-6),
         (ours, "attention, M"): text("attention_parameters", "{:.1f}", 1e-6),
@@ -161,14 +163,14 @@ def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
     return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
 
 
-def _accuracy(line: tuple) -> str:
+def _accuracy(line: Any) -> str:
     if pd.isna(line.accuracy):
         return "-"
     spread = "" if pd.isna(line.accuracy_spread) else f" ± {100 * line.accuracy_spread:.1f}"
     return f"{100 * line.accuracy:.1f}{spread} {_range(line.accuracy_low, line.accuracy_high, '.1f')}"
 
 
-def _difference(line: tuple) -> str:
+def _difference(line: Any) -> str:
     if pd.isna(line.difference):
         return "-"
     return f"{100 * line.difference:+.1f} {_range(line.difference_low, line.difference_high, '+.1f')}"

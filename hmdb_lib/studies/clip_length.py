@@ -70,7 +70,7 @@ def by_native_length(predictions: pd.DataFrame, bins: int = 3) -> pd.DataFrame:
     """
     lines = []
     ranks = predictions.drop_duplicates("video").set_index("video").native_frames.rank(method="first", pct=True)
-    part_of = np.minimum((ranks * bins).apply(math.ceil), bins)
+    part_of = {video: min(math.ceil(rank * bins), bins) for video, rank in ranks.items()}
     for length, of_length in predictions.groupby("frames", sort=False):
         for _, part in of_length.groupby(of_length.video.map(part_of)):
             accuracy = accuracy_interval(part.drop(columns=["frames", "native_frames"]))

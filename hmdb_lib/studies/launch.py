@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hmdb_lib import environment
 from hmdb_lib.environment import IN_CHECKOUT, ROOT
@@ -48,6 +49,7 @@ def on_ray(
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     try:
         import ray  # noqa: PLC0415 - optional
+        import ray.exceptions  # noqa: PLC0415
     except ImportError:
         raise UserError("--on ray needs Ray, which is not installed: pip install ray") from None
     same = {
@@ -60,9 +62,8 @@ def on_ray(
     except (ConnectionError, ValueError) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
     try:
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1, retry_exceptions=[KilledError])(
-            _train_or_raise
-        )
+        remote: Any = ray.remote  # its types know less than it takes
+        task = remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1, retry_exceptions=[KilledError])(_train_or_raise)
         waiting = {task.remote(command): number for number, command in enumerate(commands)}
         while waiting:
             (done, *_), _ = ray.wait(list(waiting))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import lightning as L
 import torch
@@ -26,7 +27,7 @@ from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.training.modules import MODULES
 
-PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def live() -> bool:
     return os.environ.get("HMDB_WIDGETS") != "off" and hasattr(get_ipython(), "kernel")
 
 
-def interactive(make: Callable[..., Look], **controls: ipywidgets.Widget) -> View:
+def interactive(make: Callable[..., Look], **controls: Any) -> View:
     """The controls over what `make` gives for their values, by name, drawn now and after every change.
 
     A UserError is shown in the picture's place. Without widgets, what `make` gives for the first values.
@@ -126,7 +126,7 @@ def class_sheet(data: ClipData, frames: int = 9) -> Figure:
     clips = {}
     for label, path in data.tables["train"].groupby("label").path.first().items():
         length = data.source.timeline(path).frames
-        clips[label] = data.source.read(path, [length * k // frames for k in range(frames)])
+        clips[label] = data.source.read(path, np.arange(frames) * length // frames)
     return contact_sheet(clips)
 
 
@@ -208,9 +208,9 @@ def _read_window(
     return data.source.read(video, indices), times[indices]
 
 
-def _menus(videos: dict[str, pd.Series]) -> tuple[ipywidgets.Dropdown, ipywidgets.Dropdown]:
+def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
     """One of classes and one of the chosen class's videos."""
-    label = ipywidgets.Dropdown(description="class", options=list(videos))
+    label: Any = ipywidgets.Dropdown(description="class", options=list(videos))
     video = ipywidgets.Dropdown(description="video", options=videos[label.value].tolist())
 
     def fill(change: Any) -> None:
@@ -220,7 +220,7 @@ def _menus(videos: dict[str, pd.Series]) -> tuple[ipywidgets.Dropdown, ipywidget
     return label, video
 
 
-def _slider(name: str, low: float, high: float, value: float, step: float = 1) -> ipywidgets.Widget:
+def _slider(name: str, low: float, high: float, value: float, step: float = 1) -> Any:
     """Redraws when it is let go, not on the way."""
     kind = ipywidgets.IntSlider if isinstance(low, int) else ipywidgets.FloatSlider
     return kind(value, min=low, max=high, step=step, description=name, continuous_update=False)
