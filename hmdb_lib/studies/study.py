@@ -46,7 +46,7 @@ class Job:
         return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyTable:
     """Hold a study's table; a notebook shows it. `data` names its data set, `caption` says what it holds."""
 
@@ -58,6 +58,9 @@ class StudyTable:
     def plot(self) -> Figure:
         """Draw test accuracy against parameters."""
         return curves.accuracy_against(self.frame)
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.files[0]}"
 
     def _repr_html_(self) -> str:
         return tables.study_styled(self.frame, self.data).to_html() + f"<p>{html.escape(self.caption)}</p>"
