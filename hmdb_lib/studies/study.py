@@ -6,6 +6,7 @@ results folder alone, so a study can be stopped and started again at any point. 
 """
 
 import contextlib
+import functools
 import html
 import io
 import math
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
@@ -116,8 +118,10 @@ def run_study(
     return run(names, splits, seeds, [*changes, *(["quick=true"] if quick else [])], file=file, to_log=True)
 
 
-def cost_table(*rows: str, classes: int = 51) -> pd.DataFrame:
+def cost_table(*rows: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
     """Count parameters by component, FLOPs and tokens of rows (none: all), at the sizes of HMDB51.
+
+    `measure`: seconds and peak memory of one clip too. Raises UserError for a row that there is not.
 
     Example:
         >>> hl.cost_table("baseline", "cross1_self1")
@@ -128,7 +132,14 @@ def cost_table(*rows: str, classes: int = 51) -> pd.DataFrame:
         experiment = config.load(row, ["data.dataset=hmdb51"])
         arguments = experiment.architecture()
         builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
-    return cost.table(builds, models.build, classes)
+    table = cost.table(builds, models.build, classes)
+    if not measure:
+        return table
+    measured = {
+        row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
+        for row, (name, arguments, frames, size) in tqdm(builds.items(), "measuring", unit="row")
+    }
+    return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 
 
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
