@@ -16,10 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
+from hmdb_lib.config import Config
 from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_full_disk, require_disk, sha256_of, whole_file
 
@@ -114,6 +116,19 @@ def extract(
                 require_disk(store, whole - there, "the frame store")
     _tell(total)
     return total
+
+
+def extract_frames(config: Config) -> Done:
+    """Decode every video of an experiment once, at its `data.resize`, into the frame store where training looks for it.
+
+    Example:
+        >>> hl.extract_frames(hl.load_config("baseline"))
+
+    """
+    from hmdb_lib.data.load import data_root  # noqa: PLC0415 - processes that decode must not wait for torch to load
+
+    height, width = config.data.resize
+    return extract(data_root(config, place()), Setting((height, width)))
 
 
 @dataclass(frozen=True)

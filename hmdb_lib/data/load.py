@@ -57,6 +57,7 @@ def load(config: Config, place: Place) -> ClipData:
         workers=data.workers,
         seed=config.seed,
         choose_on=config.train.choose_on,
+        folder=folder,
     )
 
 

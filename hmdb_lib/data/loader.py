@@ -134,8 +134,10 @@ class ClipData(L.LightningDataModule):
         workers: int | str = "auto",
         seed: int = 0,
         choose_on: str = "validation",
+        folder: Path = Path(),
     ) -> None:
         super().__init__()
+        self.folder = folder  # where the paths of `videos` start
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
         videos = videos.assign(target=videos.label.map(numbers))
@@ -143,6 +145,10 @@ class ClipData(L.LightningDataModule):
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
         self.workers = workers if isinstance(workers, int) else min(8, cores())
+
+    def files(self, part: str) -> list[Path]:
+        """The video files of a part: train, validation or test."""
+        return [self.folder / path for path in self.tables[part].path]
 
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""

@@ -2,13 +2,14 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -20,7 +21,7 @@ from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.inference import hub
+from hmdb_lib.inference import hub, overlay
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
@@ -28,6 +29,7 @@ from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.r2plus1d import SMALLEST
 from hmdb_lib.models.streaming import classify_in_parts, streams
 from hmdb_lib.models.videomae import VideoMAE
+from hmdb_lib.results.runs import Run
 
 
 class Classifier:
@@ -174,6 +176,13 @@ class Classifier:
         frames = torch.from_numpy(read_frames(video, indices, data.size))
         return even_crops(frames[None], data.crop, 1)[0]
 
+    def attention(self, video: Path | str, latents: Sequence[int] = ()) -> Figure:
+        """Draw where the model looks in the middle clip of a video, as `hmdb_lib.inference.overlay.maps` finds it.
+
+        Raises UserError.
+        """
+        return overlay.figure(self, video, latents)
+
     def normalised(self, clips: Tensor) -> Tensor:
         """Cropped clips uint8 B T H W C to float B C T H W on the device, as the model's weights expect them."""
         return normalise(clips.to(self.device.kind), self.trained.mean, self.trained.std)
@@ -200,8 +209,8 @@ def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *
     return Classifier.load(checkpoint).predict(videos, window=window)
 
 
-def load_model(source: Path | str, device: str = "auto") -> Classifier:
-    """Load a trained model from a run's folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
+def load_model(source: Run | Path | str, device: str = "auto") -> Classifier:
+    """Load a trained model from a run or its folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
 
     What lies on this disk is taken first. Raises UserError.
 
@@ -209,6 +218,8 @@ def load_model(source: Path | str, device: str = "auto") -> Classifier:
         >>> hl.load_model("results/runs/baseline/hmdb51-split1-seed0").predict("video.mp4").table()
 
     """
+    if isinstance(source, Run):
+        source = source.folder
     if not Path(source).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         return Classifier.load(hub.pull(str(source)), device)
     return Classifier.load(source, device)

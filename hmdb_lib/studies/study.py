@@ -12,10 +12,11 @@ import io
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,31 +105,33 @@ def run_study(
     splits: Sequence[int] = (1,),
     seeds: Sequence[int] = (0,),
     quick: bool = False,
-    changes: Sequence[str] = (),
+    changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml, and return their table.
 
-    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`. Raises UserError.
+    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`; `changes` of keys for
+    every run are a mapping, or words as in the shell. Raises UserError.
 
     Example:
-        >>> hl.run_study("attention_depth", splits=[1, 2, 3], seeds=[0, 1, 2])
+        >>> hl.run_study("attention_depth", splits=[1, 2, 3], changes={"train.epochs": 10})
 
     """
-    return run(names, splits, seeds, [*changes, *(["quick=true"] if quick else [])], file=file, to_log=True)
+    words = config.as_overrides(changes) if isinstance(changes, Mapping) else list(changes)
+    return run(names, splits, seeds, [*words, *(["quick=true"] if quick else [])], file=file, to_log=True)
 
 
-def cost_table(*rows: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
-    """Count parameters by component, FLOPs and tokens of rows (none: all), at the sizes of HMDB51.
+def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
+    """Count parameters by component, FLOPs and tokens of rows and tables (none: all rows), at the sizes of HMDB51.
 
     `measure`: seconds and peak memory of one clip too. Raises UserError for a row that there is not.
 
     Example:
-        >>> hl.cost_table("baseline", "cross1_self1")
+        >>> hl.cost_table("attention_depth")
 
     """
     builds = {}
-    for row in rows or config.rows():
+    for row in config.list_rows(*names):
         experiment = config.load(row, ["data.dataset=hmdb51"])
         arguments = experiment.architecture()
         builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
@@ -205,16 +208,11 @@ def plan(
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
-    known = config.tables()
-    for name in set(names) - known.keys() - config.rows().keys():
-        raise UserError(
-            f"{name!r} is neither a table nor a row of experiments.yaml; the tables are {', '.join(known)}, "
-            "and python train.py --help lists the rows"
-        )
+    rows = config.list_rows(*names)
     jobs = []
     for split in splits:
         for seed in seeds:
-            for row in dict.fromkeys(row for name in names for row in known.get(name, [name])):
+            for row in rows:
                 arguments = [*changes, f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")

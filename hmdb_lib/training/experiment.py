@@ -15,13 +15,13 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from data_prep.drawn.sample import make_sample
 from hmdb_lib import environment, models
-from hmdb_lib.config import Config
+from hmdb_lib.config import Config, load_config
 from hmdb_lib.data.load import data_root, load
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.results.runs import Run, without_final_fit
+from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
@@ -158,6 +158,33 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
     return run
+
+
+def find_run(name: str | None = None, *, attention: bool = False) -> Run:
+    """Find a finished run: the one of this name, or the first with a checkpoint.
+
+    Where there is none, the quick run on the sample data set is trained.
+
+    Args:
+        name: as `list_runs` has it, such as "baseline/hmdb51-split1-seed0"; its checkpoint may be gone.
+        attention: without a name, only a run of a model with attention over the CNN's tokens.
+
+    Raises UserError for a name that no finished run has.
+
+    Example:
+        >>> hl.find_run(attention=True).predictions
+
+    """
+    found = list_runs(finished=True)
+    if name and name not in found:
+        raise UserError(f"{name!r} is no finished run; there are {', '.join(found) or 'none'}")
+    kept = [run for run in found.values() if run.best.exists()]
+    fit = [found[name]] if name else [run for run in kept if not attention or run.config.model.name == "hybrid"]
+    if not fit:
+        print("no such run with a checkpoint yet: training the quick sample run, which cannot tell the classes apart")
+        fit = [train(load_config(quick=True, data="sample"))]
+    print(f"run: {fit[0].folder}")
+    return fit[0]
 
 
 def build_model(config: Config, classes: int = 51) -> torch.nn.Module:

@@ -8,15 +8,14 @@ import ipywidgets
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.inference.overlay import maps
 from hmdb_lib.plots.classes import along_time
-from hmdb_lib.plots.clips import attention_overlay
 from hmdb_lib.widgets.camera import Camera
 from hmdb_lib.widgets.views import Look, View, interactive, live, to_html
 
 
-def try_out(classifier: Classifier, video: Path) -> View:
+def try_out(classifier: Classifier, video: Path | str) -> View:
     """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`."""
+    video = Path(video)
     if not live():
         return interactive(lambda: look(classifier, video))
     upload = ipywidgets.FileUpload(accept="video/*", description="upload a video")
@@ -52,7 +51,6 @@ def look(classifier: Classifier, video: Path) -> Look:
     """
     (predicted,) = classifier.predict(video, window=2.0).videos
     shown: list = [along_time(predicted.along())]
-    clip = classifier.clip(video)
     if hasattr(classifier.model, "backbone"):
-        shown.append(attention_overlay(clip.numpy(), maps(classifier, clip)))
+        shown.append(classifier.attention(video))
     return shown

@@ -12,25 +12,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
 import pandas as pd
-import torch
 from IPython import get_ipython
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hmdb_lib import models
-from hmdb_lib.data.loader import ClipData
+from hmdb_lib.config import Config
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.models import cost
 from hmdb_lib.plots.classes import video_prediction
-from hmdb_lib.plots.clips import contact_sheet
+from hmdb_lib.plots.clips import batch_before_after, contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
 from hmdb_lib.results.runs import Run, list_runs
+
+if TYPE_CHECKING:
+    from hmdb_lib.data.loader import ClipData
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
 View = ipywidgets.Widget | HTML
@@ -82,7 +83,7 @@ def to_html(look: Look) -> str:
     return "<br>".join(map(to_html, look))
 
 
-def clip_browser(data: ClipData) -> View:
+def clip_browser(data: "ClipData") -> View:
     """A window of any video of the data set: its frames in a strip, and as a film at any speed."""
     table = pd.concat(data.tables.values()).sort_values("path")
     label, video = _menus(dict(list(table.groupby("label").path)))
@@ -108,7 +109,7 @@ def clip_browser(data: ClipData) -> View:
     return ipywidgets.VBox([label, interactive(look, video=video, **controls)])
 
 
-def clip_figure(data: ClipData, video: str, start: float, seconds: float, frames: int = 8) -> Figure:
+def clip_figure(data: "ClipData", video: str, start: float, seconds: float, frames: int = 8) -> Figure:
     """A strip of evenly spread frames of a window of a video, a path of the data's tables.
 
     A window that begins behind the video's end is moved to its last frame. Raises VideoError.
@@ -121,7 +122,7 @@ def clip_figure(data: ClipData, video: str, start: float, seconds: float, frames
     return figure
 
 
-def class_sheet(data: ClipData, frames: int = 9) -> Figure:
+def class_sheet(data: "ClipData", frames: int = 9) -> Figure:
     """Evenly spread frames of the first training clip of each class. Raises VideoError."""
     clips = {}
     for label, path in data.tables["train"].groupby("label").path.first().items():
@@ -130,7 +131,17 @@ def class_sheet(data: ClipData, frames: int = 9) -> Figure:
     return contact_sheet(clips)
 
 
-def clip_film(data: ClipData, video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
+def batch_sheet(data: "ClipData", config: Config) -> Figure:
+    """Draw clips of a training batch before and after cropping, flipping and normalizing."""
+    from hmdb_lib.data.transforms import random_crop_flip  # noqa: PLC0415 - views of results need no torch
+
+    clips = next(iter(data.train_dataloader()))["clips"]
+    cropped = random_crop_flip(clips, config.data.crop, config.data.flip)
+    # The figure stretches each channel, so that any mean and deviation give the same picture.
+    return batch_before_after(clips.numpy(), cropped.permute(0, 4, 1, 2, 3).numpy())
+
+
+def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
     """The same window as HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     clip, moments = _read_window(data, video, start, seconds, frames)
     first, *others = map(Image.fromarray, clip)
@@ -160,6 +171,11 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
     For 51 classes and clips of `size` x `size` pixels. Raises UserError for layers that do not go together.
     """
     arguments = {"blocks": blocks, "cross": cross, "self_layers": self_layers, "latents": latents}
+    import torch  # noqa: PLC0415 - views of results need no torch
+
+    from hmdb_lib import models  # noqa: PLC0415 - as above
+    from hmdb_lib.models import cost  # noqa: PLC0415 - as above
+
     with torch.device("meta"):
         model = models.build("hybrid", 51, **arguments)
     attention = cost.attention_size("hybrid", arguments, frames, size)
@@ -172,11 +188,15 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*cost.COMPONENTS, "total"]).astype("Int64")
 
 
-def run_comparer(results: Path) -> View:
-    """The curves of any runs below a results folder, finished or not, and how far they overfit."""
+def run_comparer(results: Path | None = None) -> View:
+    """The curves of any runs of a results folder (None: this machine's), and how far they overfit."""
     runs = list_runs(results)
     if not runs:
-        return HTML(html.escape(f"no run in {Path(results) / 'runs'} has an epoch behind it yet: train one first"))
+        return HTML(
+            html.escape(
+                f"no run in {Path(results or place().results) / 'runs'} has an epoch behind it yet: train one first"
+            )
+        )
     choice = ipywidgets.SelectMultiple(options=list(runs), value=tuple(runs)[:4], rows=min(8, len(runs)))
     choice.layout.width = "100%"
     return interactive(lambda names: comparison_figures({name: runs[name] for name in names}), names=choice)
@@ -199,7 +219,7 @@ def prediction_viewer(run: Run) -> View:
 
 
 def _read_window(
-    data: ClipData, video: str, start: float, seconds: float, frames: int
+    data: "ClipData", video: str, start: float, seconds: float, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 T H W C and when they are shown; fewer than `frames` where the window holds fewer."""
     times = data.source.timeline(video).times
