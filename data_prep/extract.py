@@ -31,7 +31,7 @@ FIRST = 16  # videos, spread over all, from which the size of the whole is told
 
 @dataclass(frozen=True)
 class Setting:
-    """How frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
+    """Say how frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
 
     size: tuple[int, int] | int = (128, 171)
     quality: int | None = 90
@@ -45,7 +45,7 @@ class Setting:
 
     @property
     def folder(self) -> str:
-        """The store's usual name below the data set's root, where training looks for it."""
+        """Name the store's usual folder below the data set's root, where training looks for it."""
         return f"frames-short{self.size}" if isinstance(self.size, int) else "frames-{}x{}".format(*self.size)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Setting:
 
 @dataclass
 class Done:
-    """What became of a piece of work, or of all of it. `again`: path -> why it was not kept as it stood."""
+    """Count what became of a piece of work, or of all of it. `again`: path -> why it was not kept as it stood."""
 
     videos: int = 0
     kept: int = 0
@@ -133,7 +133,7 @@ def extract_frames(config: Config) -> Done:
 
 @dataclass(frozen=True)
 class _Job:
-    """One file of the store: a video's, or a shard's with many."""
+    """Make one file of the store: a video's, or a shard's with many."""
 
     file: Path
     videos: Path

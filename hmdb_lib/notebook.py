@@ -1,4 +1,4 @@
-"""The first cell of every notebook: packages that are missing, where we are, and errors told in one line.
+"""Set up a notebook: install missing packages, find the folders, print errors in one line.
 
 Imported before anything is installed, so the top of this file needs the standard library alone.
 """
@@ -67,7 +67,7 @@ def missing_packages(requirements: list[str]) -> list[str]:
 
 
 def installed(name: str) -> str | None:
-    """The version of a package that is there, or None."""
+    """Return a package's version, or None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

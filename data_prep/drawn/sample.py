@@ -72,7 +72,7 @@ def figure_boxes(root: Path, path: str) -> np.ndarray:
 
 
 def holds(root: Path, kind: str, asked: dict[str, Any]) -> bool:
-    """Whether `root` holds the drawn data that `<kind>.json` describes. Raises UserError where it holds anything else."""
+    """Check whether `root` holds the drawn data that `<kind>.json` describes. Raises UserError where it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     file = root / f"{kind}.json"

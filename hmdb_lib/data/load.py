@@ -62,7 +62,7 @@ def load(config: Config, place: Place) -> ClipData:
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
-    """What frames are read from, after saying it in a line: a frame store, or the videos.
+    """Choose what frames are read from, a frame store or the videos, and print it.
 
     `store` is config.yaml's data.store: none, a store's folder, or auto for the store of the right size that
     `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,

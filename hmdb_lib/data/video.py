@@ -1,4 +1,4 @@
-"""A video file to frames and back. The only file that knows PyAV.
+"""Read frames from a video file and write them. No other module uses PyAV.
 
 Frames are counted in the decoder's output order, from 0, and that order is never changed: in HMDB51's clips (DivX 5
 with B-frames) the presentation times are not monotone, and sorting by them puts most frames in the wrong place.
@@ -31,12 +31,12 @@ _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 
 
 class VideoError(UserError):
-    """A file that cannot be used as video: `<path>: <reason>`."""
+    """Report a file that cannot be used as video: `<path>: <reason>`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """When each frame of a video is shown.
+    """Hold the time at which each frame of a video is shown.
 
     `times`: float64 seconds, one for each frame that decodes (not for each one that the header promises), from 0.
     `fps`: the average rate. `width`, `height`: pixels as displayed, after rotation; pixels are taken as square, and
@@ -50,22 +50,22 @@ class Timeline:
 
     @classmethod
     def even(cls, frames: int, fps: float) -> "Timeline":
-        """A video of constant rate."""
+        """Make the timeline of a constant rate."""
         return cls(np.arange(frames) / fps, fps)
 
     @property
     def is_even(self) -> bool:
-        """Whether the rate is constant, so that `frames` and `fps` tell all the times."""
+        """Tell whether the rate is constant, so that `frames` and `fps` tell all the times."""
         return np.array_equal(self.times, np.arange(self.frames) / self.fps)
 
     @property
     def frames(self) -> int:
-        """How many frames decode."""
+        """Count the frames that decode."""
         return len(self.times)
 
     @property
     def duration(self) -> float:
-        """Seconds, the last frame's included."""
+        """Return the seconds, the last frame's included."""
         return self.frames / self.fps
 
 
@@ -104,7 +104,7 @@ def scan(
 def read_frames(
     path: Path | str, indices: Sequence[int] | np.ndarray, size: tuple[int, int] | int | None = None
 ) -> np.ndarray:
-    """Frames by their index in the decoder's output order, the one that `scan` counts: uint8, T H W C, RGB.
+    """Read frames by their index in the decoder's output order, as `scan` counts them: uint8, T H W C, RGB.
 
     Indices may repeat and stand in any order, and there must be at least one. `size` is (height, width) as displayed, or
     the shorter side alone; without it all frames get the first one's. Decoding begins at the start (HMDB51's clips have no key frame to seek
@@ -162,7 +162,7 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
 
 @dataclass(frozen=True)
 class _Picture:
-    """How a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
+    """Hold how a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
 
     width: int
     height: int
@@ -238,7 +238,7 @@ def _decode(
 
 
 def _times(stamps: list[float | None], stated: float) -> tuple[np.ndarray, float]:
-    """Seconds of each frame and frames a second; `stated` is 0 where the header tells no rate."""
+    """Compute the seconds of each frame and the frames a second; `stated` is 0 where the header tells no rate."""
     even = np.arange(len(stamps)) / (stated or 1)
     if None in stamps:
         return even, stated

@@ -1,4 +1,4 @@
-"""Point a trained model at videos of any length: what is in them, as a whole and along their time."""
+"""Classify videos of any length with a trained model, as a whole and over time."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ from hmdb_lib.results.runs import Run
 
 
 class Classifier:
-    """A trained model, kept ready for many calls."""
+    """Keep a trained model ready for many calls."""
 
     def __init__(self, trained: portable.Trained, device: Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
@@ -41,12 +41,12 @@ class Classifier:
 
     @property
     def rule(self) -> ClipRule:
-        """How a clip is cut, as in training."""
+        """Return how a clip is cut, as in training."""
         return ClipRule.of(self.trained.config.data)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
-        """From a run's folder, its best.ckpt or a portable file, see `portable.read`. Raises UserError."""
+        """Load from a run's folder, its best.ckpt or a portable file, see `trained.read`. Raises UserError."""
         return cls(portable.read(run), choose_device(device, precision))
 
     def predict(
@@ -138,7 +138,7 @@ class Classifier:
         return Prediction(Path(video), self.classes, np.zeros(1), np.array([timeline.duration]), probabilities[None])
 
     def _parts(self, video: Path | str, indices: np.ndarray, size: int) -> Iterator[Tensor]:
-        """The frames at `indices` as normalised clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
+        """Yield the frames at `indices` as normalized clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
         data, crops = self.trained.config.data, self.trained.config.evaluate.crops
         if len(indices) <= data.frames:  # a short video's clip may loop
             shown = iter(read_frames(video, indices, data.size))
@@ -155,7 +155,7 @@ class Classifier:
 
     @torch.inference_mode()
     def probabilities(self, clips: Tensor) -> Tensor:
-        """Clips uint8 B T H W C, resized but not cropped, to probabilities (B, classes), float32 on the CPU.
+        """Turn clips uint8 B T H W C, resized but not cropped, into probabilities (B, classes), float32 on the CPU.
 
         The mean over the crops that the configuration asks for (`evaluate.crops`).
         """
@@ -170,7 +170,7 @@ class Classifier:
         return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
 
     def clip(self, video: Path | str) -> Tensor:
-        """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
+        """Read the middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
         indices = self.rule.spread(scan(video), 1)[0]
         frames = torch.from_numpy(read_frames(video, indices, data.size))
@@ -188,7 +188,7 @@ class Classifier:
         return normalise(clips.to(self.device.kind), self.trained.mean, self.trained.std)
 
     def _judge(self, windows: list[Window], batch_size: int) -> list[np.ndarray]:
-        """The mean probabilities (classes,) of each window's clips, in double precision as the evaluation takes it."""
+        """Compute the mean probabilities (classes,) of each window's clips, in double precision as the evaluation does."""
         if not windows:
             return []
         found = [window.clips for window in windows if window.clips is not None]

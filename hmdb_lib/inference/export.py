@@ -1,4 +1,4 @@
-"""A trained model for programs without this kit: torch.export (.pt2), ONNX, OpenVINO (.xml), or weights alone.
+"""Export a trained model for programs without this kit: torch.export (.pt2), ONNX, OpenVINO (.xml), or weights alone.
 
 What .pt2, .onnx and .xml (its weights in a .bin beside it) compute takes cropped clips as they come out of a decoder, uint8 B T H W C in RGB with any B, and
 gives logits (B, classes): normalising is part of it, and the description of `portable` lies in the file.
@@ -21,7 +21,7 @@ DIFFERENCE = 1e-3  # of a logit, at most, between the exported model and this on
 
 
 class Whole(nn.Module):
-    """The model with its normalisation before it."""
+    """Put the normalization before the model."""
 
     def __init__(self, trained: portable.Trained) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where a trained model looked in a video, laid over its frames: as maps, as a figure, as a video file."""
+"""Show where a trained model looks in a video, over its frames: as maps, as a figure, as a video file."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the sma
 
 
 def maps(classifier: "Classifier", clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
-    """Where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
+    """Map where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
 
     The cross attention of `latents`, their mean; without any, attention rollout for the hybrid and Grad-CAM of the
     most probable class for another model on a CNN. Raises UserError for a model that has none of these.

@@ -14,7 +14,7 @@ from hmdb_lib.results.statistics import accuracy_interval, compare, correct
 
 @mpl.rc_context(STYLE)
 def confusion(predictions: pd.DataFrame) -> Figure:
-    """Which class is taken for which: shares of each true class (row), with the counts where they can be read."""
+    """Draw the confusion matrix: shares of each true class (row), with the counts where they can be read."""
     classes = classes_of(predictions)
     predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
     counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
@@ -46,7 +46,7 @@ def confusion(predictions: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], most: int = 20) -> Figure:
-    """By how much the first of two runs is more accurate than the second, class by class, with 95 % intervals.
+    """Draw the difference of two runs' accuracies, class by class, with 95 % intervals.
 
     The `most` classes with the largest changes are shown, on the videos that both judged.
     """
@@ -76,7 +76,7 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 
 @mpl.rc_context(STYLE)
 def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
-    """Accuracy against confidence, in equal bins with 95 % intervals, above how many videos each bin holds.
+    """Draw accuracy against confidence, in equal bins with 95 % intervals, and the number of videos in each bin.
 
     Points below the diagonal are over-confident. The error in the title is the expected calibration error of these
     bins (arXiv 1706.04599).
@@ -109,7 +109,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
 
 @mpl.rc_context(STYLE)
 def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
-    """The most probable classes of one video (a row of predictions.csv), and the true one wherever it stands.
+    """Draw the most probable classes of one video (a row of predictions.csv), and the true one at any rank.
 
     The true class is dark and plain, every other one light and hatched.
     """

@@ -39,7 +39,7 @@ MARKERS = "osD^vPX*<>"
 
 @mpl.rc_context(STYLE)
 def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
-    """Loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, so they can be compared.
+    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
     """
@@ -54,7 +54,7 @@ def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
 
 @mpl.rc_context(STYLE)
 def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
-    """The same for several runs, given as name -> metrics.csv: validation in full lines, training dashed and hollow."""
+    """Draw the curves of several runs, name -> metrics.csv: validation in full lines, training dashed and hollow."""
     figure = Figure(figsize=(COLUMN, 4.2 + 0.08 * len(metrics)), layout="constrained")
     for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), strict=True):
         for name, table, look in _looks(metrics):
@@ -171,7 +171,7 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
 
 
 def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
-    """A line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
+    """Draw a line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
     places = {value: place for place, value in enumerate(dict.fromkeys(table[x]))}
     figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(set(table[kind]))), layout="constrained")
     axes = figure.subplots()
@@ -194,7 +194,7 @@ def _looks(named: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, dict[str, Any]]
 
 
 def _thin(table: pd.DataFrame) -> dict[str, Any]:
-    """A marker on some ten epochs of a long run."""
+    """Put a marker on about ten epochs of a long run."""
     return {"markevery": max(1, len(table) // 10)}
 
 

@@ -25,7 +25,7 @@ def published() -> pd.DataFrame:
 
 
 def cost_text(costs: pd.DataFrame) -> str:
-    """A table of `hmdb_lib.models.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
+    """Format a table of `hmdb_lib.models.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
     theirs = published().reindex(costs.index)
     attention = costs.cross_attention + costs.self_attention + costs.classifier
     shown = pd.DataFrame(
@@ -58,7 +58,7 @@ def cost_text(costs: pd.DataFrame) -> str:
 
 
 def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
-    """The study's columns as plain numbers, one line a row; what results/README.md says of tables/*.csv.
+    """Compute the study's columns as plain numbers, one line a row; results/README.md explains them.
 
     `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
     Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs.
@@ -103,7 +103,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
 
 
 def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
-    """The table of `study` for people: texts alone, the published numbers under a heading that names their data."""
+    """Format the table of `study`: texts alone, the published numbers under a heading that names their data."""
     ours, theirs = f"ours ({data})", "published (HMDB51)"
     lines: list[Any] = list(table.itertuples())
 
@@ -159,7 +159,7 @@ def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> lis
 
 
 def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
-    """The predictions of runs of one kind in one table, its index their split and seed; see `uncertainty.pool`."""
+    """Put the predictions of runs of one row into one table; see `statistics.pool`."""
     return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
 
 

@@ -1,4 +1,4 @@
-"""A trained model on clips of other lengths, without training it again."""
+"""Judge a trained model on clips of other lengths, without training it again."""
 
 import math
 import time
@@ -22,7 +22,7 @@ class Lengths(NamedTuple):
     predictions: pd.DataFrame
 
     def by_native_length(self, bins: int = 3) -> pd.DataFrame:
-        """Accuracy with its interval by how long the videos are, in `bins` parts of as many videos each.
+        """Compute accuracy with its interval by how long the videos are, in `bins` parts of as many videos each.
 
         One line a length and part: frames, shortest, longest, videos, accuracy.
         """

@@ -19,14 +19,14 @@ TRIES = 3  # of a run whose process or machine was killed: it goes on from its c
 
 @dataclass(frozen=True)
 class Command:
-    """What train.py is asked for, and the file that keeps what it prints (None: the terminal)."""
+    """Hold the words for train.py, and the file that keeps what it prints (None: the terminal)."""
 
     arguments: list[str]
     log: Path | None = None
 
 
 class KilledError(Exception):
-    """A run ended by a signal: Ray tries it again."""
+    """Report a run that a signal ended; Ray tries it again."""
 
 
 def one_by_one(commands: Sequence[Command]) -> Iterator[tuple[int, int | None]]:
@@ -77,7 +77,7 @@ def on_ray(
 
 
 def train(command: Command) -> int:
-    """The exit code of a run. It ends with this process, whatever ends that: an open standard input says it is there."""
+    """Run train.py and return its exit code. The run ends when this process does: its standard input closes."""
     words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
     with contextlib.ExitStack() as stack:
         log = None

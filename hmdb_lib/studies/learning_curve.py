@@ -1,4 +1,4 @@
-"""Two stages: what a first stage on other videos is worth, by how few real ones the second stage gets."""
+"""Measure what a first stage on other videos is worth, by the number of videos in the second stage."""
 
 import contextlib
 import io
@@ -73,7 +73,7 @@ def plan(
     place: environment.Place,
     file: Path = config.CONFIG,
 ) -> dict[tuple[str, int], list[Job]]:
-    """The runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
+    """List the runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
     jobs: dict[tuple[str, int], list[Job]] = {}
     for count in counts:
         for arm, (row, own) in arms.items():
@@ -99,7 +99,7 @@ def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]
 
 
 def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:
-    """So many epochs make `updates` steps on the training videos of an experiment."""
+    """Compute the epochs that make `updates` steps on the training videos of an experiment."""
     experiment = experiment.changed("data", split=split)
     with contextlib.redirect_stdout(io.StringIO()):  # each run says again what data it reads
         videos = len(training.read_data(experiment, place).tables["train"])

@@ -1,4 +1,4 @@
-"""The tables of the study: which runs they need, running what is missing, and writing them.
+"""Run the tables of experiments.yaml: list the runs, run what is missing, write the table.
 
 Each run is a process of its own, the command that one would type: a run that crashes or takes all memory ends alone,
 nothing of it stays in memory, and Lightning may start it once more for each GPU. What is finished is read from the
@@ -39,7 +39,7 @@ from hmdb_lib.training.batch_size import measure_step
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: what train.py is asked for, what that means, and where the result belongs."""
+    """Hold one run of a study: the words for train.py, the configuration they give, and the run's folder."""
 
     arguments: list[str]
     config: Config
@@ -146,7 +146,7 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
 
 
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
-    """Which jobs are not finished, and the seconds that each will take; told in lines. Raises UserError."""
+    """Find the jobs that are not finished and the seconds that each will take, and print both. Raises UserError."""
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     return missing, expect(jobs, missing, place)
@@ -203,7 +203,7 @@ def plan(
     place: environment.Place,
     file: Path = config.CONFIG,
 ) -> list[Job]:
-    """The runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
+    """List the runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
     given = _pairs(changes)
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
@@ -223,7 +223,7 @@ def plan(
 
 
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
-    """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
+    """Forecast the seconds of each missing run and print them; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
     start, so the first row's time is taken for all.
@@ -297,7 +297,7 @@ def _pairs(changes: Sequence[str]) -> dict[str, str]:
 
 
 def _measure(experiment: Config, place: environment.Place) -> float:
-    """Seconds of a whole run, from a few steps on random clips and from reading a few videos.
+    """Forecast the seconds of a whole run, from a few steps on random clips and from reading a few videos.
 
     Device and readers work side by side, but for a CPU, which does both. The start is taken to last as long as
     this measurement, which also starts a process and builds the model.
@@ -327,7 +327,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
 
 
 def _read(videos: EvaluationClips) -> tuple[float, float]:
-    """Clips a video, and seconds a clip once the file's times are known."""
+    """Measure clips a video, and seconds a clip once the file's times are known."""
     for _ in range(2):
         start = time.perf_counter()
         items = [videos[number] for number in range(len(videos))]

@@ -44,12 +44,12 @@ class Resolved:
 
     @cached_property
     def device(self) -> Device:
-        """The device and precision. Raises UserError for one that is not there."""
+        """Choose the device and precision. Raises UserError for one that is not there."""
         return choose_device(self.config.train.device, self.config.train.precision)
 
     @property
     def state(self) -> str:
-        """Where the run stands: new, started or finished."""
+        """Return the run's state: new, started or finished."""
         if self.run.finished:
             return "finished"
         return "started" if (self.run.folder / "config.yaml").exists() else "new"

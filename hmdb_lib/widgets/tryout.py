@@ -1,4 +1,4 @@
-"""A trained model in a notebook, pointed at a video of one's own: uploaded, or from the webcam."""
+"""Try a trained model in a notebook on an uploaded video, or on one from the webcam."""
 
 import html
 import tempfile
@@ -45,7 +45,7 @@ def try_out(classifier: Classifier, video: Path | str) -> View:
 
 
 def look(classifier: Classifier, video: Path) -> Look:
-    """The five most probable classes along the video, and where the model looked in its first window's middle clip.
+    """Draw the five most probable classes over time, and where the model looks in the middle clip.
 
     Attention rollout for the hybrid, Grad-CAM for another model on a CNN, nothing for one without. Raises UserError.
     """

@@ -40,12 +40,12 @@ DPI = 110
 
 
 def live() -> bool:
-    """Whether widgets are shown, by the rule at the top of this file."""
+    """Tell whether widgets are shown, by the rule at the top of this file."""
     return os.environ.get("HMDB_WIDGETS") != "off" and hasattr(get_ipython(), "kernel")
 
 
 def interactive(make: Callable[..., Look], **controls: Any) -> View:
-    """The controls over what `make` gives for their values, by name, drawn now and after every change.
+    """Show controls and what `make` gives for their values, by name, redrawn after every change.
 
     A UserError is shown in the picture's place. Without widgets, what `make` gives for the first values.
     """
@@ -84,7 +84,7 @@ def to_html(look: Look) -> str:
 
 
 def clip_browser(data: "ClipData") -> View:
-    """A window of any video of the data set: its frames in a strip, and as a film at any speed."""
+    """Show a window of any video of the data set: its frames in a strip, and as a film at any speed."""
     table = pd.concat(data.tables.values()).sort_values("path")
     label, video = _menus(dict(list(table.groupby("label").path)))
 
@@ -110,7 +110,7 @@ def clip_browser(data: "ClipData") -> View:
 
 
 def clip_figure(data: "ClipData", video: str, start: float, seconds: float, frames: int = 8) -> Figure:
-    """A strip of evenly spread frames of a window of a video, a path of the data's tables.
+    """Draw a strip of evenly spread frames of a window of a video, a path of the data's tables.
 
     A window that begins behind the video's end is moved to its last frame. Raises VideoError.
     """
@@ -142,7 +142,7 @@ def batch_sheet(data: "ClipData", config: Config) -> Figure:
 
 
 def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
-    """The same window as HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
+    """Make the same window into HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     clip, moments = _read_window(data, video, start, seconds, frames)
     first, *others = map(Image.fromarray, clip)
     file = io.BytesIO()
@@ -153,7 +153,7 @@ def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed:
 
 
 def model_sizer() -> View:
-    """What the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
+    """Show what the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
     return interactive(
         size_table,
         blocks=_slider("blocks", 1, 8, 8),
@@ -189,7 +189,7 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
 
 
 def run_comparer(results: Path | None = None) -> View:
-    """The curves of any runs of a results folder (None: this machine's), and how far they overfit."""
+    """Show the curves of any runs of a results folder (None: this machine's), and how far they overfit."""
     runs = list_runs(results)
     if not runs:
         return HTML(
@@ -203,13 +203,13 @@ def run_comparer(results: Path | None = None) -> View:
 
 
 def comparison_figures(runs: dict[str, Run]) -> list[Figure]:
-    """Their curves, then their gaps between validation and training."""
+    """Draw the runs' curves, then their gaps between validation and training."""
     metrics = {name: run.metrics for name, run in runs.items()}
     return [compare_curves(metrics), overfitting_gap(metrics)]
 
 
 def prediction_viewer(run: Run) -> View:
-    """What a finished run said of each of its test videos."""
+    """Show a finished run's prediction of each of its test videos."""
     if not run.finished:
         return HTML(html.escape(f"{run.folder}: not finished, so there are no predictions yet"))
     predictions = run.predictions.set_index("video", drop=False)
@@ -221,7 +221,7 @@ def prediction_viewer(run: Run) -> View:
 def _read_window(
     data: "ClipData", video: str, start: float, seconds: float, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 T H W C and when they are shown; fewer than `frames` where the window holds fewer."""
+    """Read frames uint8 T H W C and when they are shown; fewer than `frames` where the window holds fewer."""
     times = data.source.timeline(video).times
     moments = np.linspace(start, start + seconds, frames)
     indices = np.unique(np.searchsorted(times, moments + 1e-6, side="right") - 1)
@@ -229,7 +229,7 @@ def _read_window(
 
 
 def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
-    """One of classes and one of the chosen class's videos."""
+    """Make a menu of classes and one of the chosen class's videos."""
     label: Any = ipywidgets.Dropdown(description="class", options=list(videos))
     video = ipywidgets.Dropdown(description="video", options=videos[label.value].tolist())
 
