@@ -92,9 +92,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "plots":
-        for part in ("curves", "classes", "clips"):
-            importlib.import_module(f"hmdb_lib.plots.{part}")
     if name in ("plots", "widgets"):
         return importlib.import_module(f"hmdb_lib.{name}")
     raise AttributeError(f"module 'hmdb_lib' has no attribute {name!r}; it has {', '.join(__all__)}")

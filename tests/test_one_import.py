@@ -37,6 +37,11 @@ def test_the_notebooks_of_results_run_without_torch(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("before", ["", "import hmdb_lib.plots.curves, hmdb_lib.widgets.views; "])
+def test_rooms_have_their_parts_whatever_was_imported_before(before):
+    loaded_by(f"{before}import hmdb_lib as hl; hl.plots.classes, hl.plots.clips, hl.widgets.tryout")
+
+
 def test_what_dir_shows_is_what_there_is():
     assert dir(hl) == hl.__all__
     assert all(getattr(hl, name) is not None for name in hl.__all__)
