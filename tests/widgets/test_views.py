@@ -49,6 +49,13 @@ def parts(view):
     return found
 
 
+def test_a_batch_is_drawn_before_and_after_cropping(data, tiny_config):
+    before, after = widgets.batch_sheet(data, tiny_config()).axes[:2]
+    (read,), (cropped,) = before.get_images(), after.get_images()
+    assert read.get_array().shape[:2] == (66, 4 * 88)
+    assert cropped.get_array().shape[:2] == (64, 4 * 64)
+
+
 @pytest.mark.parametrize(
     ("control", "value"),
     [("video", "bright/2.avi"), ("start (s)", 0.2), ("length (s)", 0.2), ("speed", 4.0), ("class", "dark")],
