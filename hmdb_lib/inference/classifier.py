@@ -22,10 +22,10 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
+from hmdb_lib.models.backbones.resnets import SMALLEST
+from hmdb_lib.models.backbones.video_transformers import VideoMAE
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.models.r2plus1d import SMALLEST
 from hmdb_lib.models.streaming import classify_in_parts, streams
-from hmdb_lib.models.videomae import VideoMAE
 
 
 class Classifier:

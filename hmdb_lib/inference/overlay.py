@@ -13,7 +13,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
-from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.models.heads.perceiver import Hybrid
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames
 
 FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")

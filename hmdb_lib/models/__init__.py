@@ -5,12 +5,12 @@ import difflib
 from torch import nn
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.bert import Bert3D
-from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.models.backbones.resnets import Backbone, R2Plus1D
+from hmdb_lib.models.backbones.video_transformers import VideoMAE
+from hmdb_lib.models.heads.bert import Bert3D
+from hmdb_lib.models.heads.perceiver import Hybrid
 from hmdb_lib.models.masked import mask
 from hmdb_lib.models.pretrained import load_pretrained
-from hmdb_lib.models.r2plus1d import Backbone, R2Plus1D
-from hmdb_lib.models.videomae import VideoMAE
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "hybrid": Hybrid,

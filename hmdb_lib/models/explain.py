@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import Attention, Hybrid
+from hmdb_lib.models.heads.perceiver import Attention, Hybrid
 
 
 def latent_maps(model: nn.Module, clips: Tensor, latents: Sequence[int] | None = None) -> Tensor:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer, Hybrid, fourier_positions
-from hmdb_lib.models.videomae import TUBELET, VideoMAE, pretraining_form
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VideoMAE, pretraining_form
+from hmdb_lib.models.heads.perceiver import AttentionLayer, Hybrid, fourier_positions
 
 Cell = tuple[int, int, int]  # frames, pixels, pixels that one token stands for
 

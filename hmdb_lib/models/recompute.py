@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.video.resnet import BasicBlock, R2Plus1dStem
 
-from hmdb_lib.models.hybrid import AttentionLayer
+from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 BLOCKS = (R2Plus1dStem, BasicBlock, AttentionLayer)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer, Hybrid
+from hmdb_lib.models.heads.perceiver import AttentionLayer, Hybrid
 
 
 class RunningAttention:

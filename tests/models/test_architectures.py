@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer
-from hmdb_lib.models.r2plus1d import TimeConv
+from hmdb_lib.models.backbones.resnets import TimeConv
+from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 QUICK = {"cross1_self1", "videomae_small", *VARIANTS} - {"depth_34"}
 

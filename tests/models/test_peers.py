@@ -9,7 +9,7 @@ from torchvision.models.video import r2plus1d_18
 from transformers import VideoMAEForVideoClassification
 
 from hmdb_lib import models
-from hmdb_lib.models.hybrid import AttentionLayer
+from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

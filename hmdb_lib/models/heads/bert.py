@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmdb_lib.models.r2plus1d import R2Plus1DFamily
+from hmdb_lib.models.backbones.resnets import R2Plus1DFamily
 
 
 class Bert3D(R2Plus1DFamily):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.r2plus1d import R2Plus1DFamily
+from hmdb_lib.models.backbones.resnets import R2Plus1DFamily
 
 
 def fourier_positions(
