@@ -60,7 +60,7 @@ class InParts(nn.Module):
 
 def build(row: str, kind: str) -> nn.Module:
     """A row's model: whole, its head alone, or reading in parts."""
-    arguments = config.load(row, auto="hmdb51").architecture()
+    arguments = config.load(row, ["data=hmdb51"]).architecture()
     model = models.build(arguments.pop("name"), CLASSES, **arguments)
     if kind == "head":
         model.backbone = Given(model.backbone)
@@ -82,7 +82,7 @@ def main() -> int:
     kinds.append(("cross1_self1", "in parts"))
     rows = []
     for row, kind in tqdm(kinds, "methods"):
-        size = config.load(row, auto="hmdb51").data.crop
+        size = config.load(row, ["data=hmdb51"]).data.crop
         for frames in arguments.frames:
             found = cost.measure_forward(partial(build, row, kind), frames, size, repeats=arguments.repeats)
             rows.append({"name": f"{row}, {kind}", "frames": frames} | found)

@@ -24,8 +24,9 @@ from transformers import VideoMAEForVideoClassification, VideoMAEImageProcessor,
 from benchmarks import readers
 from benchmarks.loader import gather_videos
 from data_prep.extract import find_videos
-from hmdb_lib import config, environment, models
+from hmdb_lib import config, models
 from hmdb_lib.data.video import scan
+from hmdb_lib.device import Device, choose_device
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.classifier import Classifier
 
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="turns of every contestant (default: %(default)s)")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    device = environment.device()
+    device = choose_device()
     print(f"{device.reason}; {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as folder:
         root = gather_videos(Path(folder)) / "videos"
@@ -70,7 +71,7 @@ def main() -> int:
     return 0
 
 
-def contestants(files: list[Path], device: environment.Device) -> dict[str, Callable[[], object]]:
+def contestants(files: list[Path], device: Device) -> dict[str, Callable[[], object]]:
     """Each judges all the files when it is called."""
     names = [str(file) for file in files]
     read = readers.reference(files)
@@ -99,9 +100,9 @@ def contestants(files: list[Path], device: environment.Device) -> dict[str, Call
     return found | ({"pipeline, half precision": pipe(half)} if half != torch.float32 else {})
 
 
-def classifier(row: str, device: environment.Device) -> Classifier:
+def classifier(row: str, device: Device) -> Classifier:
     """A row's model with random weights, judging by one crop."""
-    chosen = config.load(row, ["evaluate.crops=1"], auto="hmdb51")
+    chosen = config.load(row, ["data=hmdb51", "evaluate.crops=1"])
     model = models.build(classes=len(CLASSES), **chosen.architecture())
     return Classifier(
         portable.Trained(Path("random"), chosen, CLASSES, model.mean, model.std, model.state_dict(), {}), device

@@ -24,11 +24,12 @@ from torch import nn
 from torchvision.models.video import r2plus1d_18
 from tqdm.auto import tqdm
 
-from hmdb_lib import config, environment, models
+from hmdb_lib import config, models
 from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
+from hmdb_lib.device import choose_device
 from hmdb_lib.models import cost
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.training.optim import make_optimiser
+from hmdb_lib.training.optim import make_optimizer
 
 CLASSES, FRAMES, STORED, CROP = 51, 16, (128, 171), 112
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last_3d}
@@ -45,7 +46,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, nargs="+", help="clips of a step (default: 4 on a CPU, 32 on a GPU)")
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
     arguments = parser.parse_args()
-    device = environment.device()
+    device = choose_device()
     peaks = {name: matrix_peak(device.kind, dtype) for name, dtype in DTYPES.items()}
     told = ", ".join(f"{name} {peak / 1e9:.0f}" for name, peak in peaks.items())
     print(f"{device.name}; matrix peak in GFLOP/s: {told}")
@@ -147,7 +148,7 @@ def training(
     frames = torch.randint(256, (batch, FRAMES, *STORED, 3), dtype=torch.uint8, device=device)  # B T H W C
     floats = torch.randn(batch, 3, FRAMES, CROP, CROP, device=device).contiguous(memory_format=LAYOUTS[layout])
     if from_uint8:
-        optimiser = make_optimiser(model, config.load("baseline", auto="hmdb51").train, fused=True)
+        optimiser = make_optimizer(model, config.load("baseline", ["data=hmdb51"]).train, fused=True)
     else:
         optimiser = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=fused or None)
     net = torch.compile(model, mode=compiled) if compiled else model

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from data_prep import extract
 from data_prep.drawn import pairs, sample
@@ -17,15 +18,15 @@ COMMANDS = {
 }
 
 
-def main() -> int:
-    """Run one command; what a user can mend is one line on stderr and exit code 2."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command (None: the shell's); what a user can mend is one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser("python -m data_prep", description="The steps before training.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, (module, purpose) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose)
         module.add_arguments(command)
         command.set_defaults(main=module.main)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         return arguments.main(arguments)
     except UserError as error:

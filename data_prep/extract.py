@@ -22,10 +22,10 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
-from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import need, told_when_full
 

@@ -1,8 +1,8 @@
-"""The door to all but training: python -m hmdb_lib cost | study | predict | look | export | push | pull ..."""
+"""Run `python -m hmdb_lib <command> ...`, as the console script `hmdb` does."""
 
 import sys
 
-from hmdb_lib.cli import main
+from hmdb_lib.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(entry())

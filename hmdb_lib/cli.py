@@ -16,6 +16,20 @@ from tqdm.auto import tqdm
 from hmdb_lib import config
 from hmdb_lib.errors import UserError
 
+DATA_COMMANDS = {
+    "download": "download HMDB51, unpack it and prove it whole",
+    "verify": "prove HMDB51 whole and write its manifest",
+    "extract": "decode every video once into a frame store that training reads fast",
+    "sample": "draw the sample data set",
+    "pairs": "draw pairs of figures, to learn from before the real videos",
+}
+GOES_ON = "stopped; the same command goes on from the last finished epoch"
+
+
+def entry() -> int:
+    """Run the console script `hmdb`; returns the exit code."""
+    return main(sys.argv[1:])
+
 
 def train(argv: Sequence[str]) -> int:
     """`python train.py [row] [key=value ...] [--config FILE]`; returns the exit code."""
@@ -34,13 +48,22 @@ def train(argv: Sequence[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.end_with_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    return guarded(lambda: _train(arguments.changes, arguments.config))
+    return guarded(lambda: _train(arguments.changes, arguments.config), GOES_ON)
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python -m hmdb_lib cost | study | predict | look | export | push | pull ...`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hmdb_lib", description="What stands beside training.")
+    """Run `hmdb <command> ...`, which `python -m hmdb_lib` is too; returns the exit code."""
+    if argv[:1] == ["train"]:
+        return train(argv[1:])
+    if argv and argv[0] in DATA_COMMANDS:
+        from data_prep.__main__ import main as prepare  # noqa: PLC0415 - the help must not wait for pandas to load
+
+        return prepare(argv)
+    parser = argparse.ArgumentParser(prog="hmdb", description="Video-classification experiments on HMDB51.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("train", help="train, evaluate and record one experiment")
+    for name, purpose in DATA_COMMANDS.items():
+        commands.add_parser(name, help=purpose)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
@@ -49,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
         "study",
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
-        usage="python -m hmdb_lib study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
-        "                              [--on ray] [--address A] [--gpus G] [key=value ...]",
+        usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
+        "                  [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
@@ -97,11 +120,11 @@ def main(argv: Sequence[str]) -> int:
     pull = commands.add_parser("pull", help="a trained model from the hub; prints the file that predict takes")
     pull.add_argument("repository", metavar="USER/NAME")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
-    changes = [word for word in argv if "=" in word] if argv[:1] == ["study"] else []
+    changes = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] == ["study"] else []
     arguments = parser.parse_args([word for word in argv if word not in changes])
     if arguments.command == "study":
         changes += ["quick=true"] if arguments.quick else []
-        return guarded(lambda: _study(arguments, changes))
+        return guarded(lambda: _study(arguments, changes), GOES_ON)
     if arguments.command == "predict":
         return guarded(lambda: _predict(arguments))
     if arguments.command == "look":
@@ -120,15 +143,18 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
 
 
-def guarded(work: Callable[[], object]) -> int:
-    """Do the work; tell what a user can mend in one line on stderr. The exit code: 0, 2 for that, 130 for Ctrl-C."""
+def guarded(work: Callable[[], object], stopped: str = "stopped") -> int:
+    """Do the work; print what a user can mend in one line on stderr. The exit code: 0, 2 for that, 130 for Ctrl-C.
+
+    `stopped` is printed after Ctrl-C.
+    """
     try:
         work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     return 0
 
@@ -137,10 +163,9 @@ def _train(changes: Sequence[str], file: Path) -> None:
     row, overrides = (changes[0], changes[1:]) if changes and "=" not in changes[0] else (None, changes)
     # A wrong key must not wait for torch to load.
     config.load(row, overrides, file)
-    from hmdb_lib import environment  # noqa: PLC0415
     from hmdb_lib.training import experiment as training  # noqa: PLC0415
 
-    training.run(config.load(row, overrides, file, environment.place().best_dataset))
+    training.train(config.load(row, overrides, file))
 
 
 def _study(asked: argparse.Namespace, changes: Sequence[str]) -> None:
@@ -209,7 +234,7 @@ def _end_with_stdin() -> None:
 
 
 def _cost(rows: Sequence[str], as_json: bool, measure: bool) -> None:
-    chosen = {row: config.load(row, auto="hmdb51") for row in rows or config.rows()}
+    chosen = {row: config.load(row, ["data.dataset=hmdb51"]) for row in rows or config.rows()}
     from hmdb_lib import models  # noqa: PLC0415 - a wrong row must not wait for torch to load
     from hmdb_lib.models import cost  # noqa: PLC0415 - a wrong row must not wait for torch to load
     from hmdb_lib.results import tables  # noqa: PLC0415 - a wrong row must not wait for torch to load

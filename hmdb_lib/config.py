@@ -7,18 +7,22 @@ value and the nearest key there is.
 import difflib
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "config.yaml"
-EXPERIMENTS = ROOT / "experiments.yaml"
+CONFIG = environment.shipped("config.yaml")
+EXPERIMENTS = environment.shipped("experiments.yaml")
+
+RENAMED = {"train.optimiser": "train.optimizer", "data.normalise": "data.normalize"}
 
 Count = Annotated[int, Field(ge=1)]
 # PyYAML reads 1e-4 as a string, so floats (and floats alone) may come as one.
@@ -50,7 +54,7 @@ class Data(Section):
     resize: Annotated[list[Count], Field(min_length=2, max_length=2)]
     crop: Count
     flip: bool
-    normalise: Literal["weights", "published"]
+    normalize: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
     store: str
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
@@ -63,6 +67,10 @@ class Data(Section):
         if self.crop > min(self.resize):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
+
+    def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
+        return ((0.45,) * 3, (0.225,) * 3) if self.normalize == "published" else (model.mean, model.std)
 
     @property
     def name(self) -> str:
@@ -121,7 +129,7 @@ class Train(Section):
     epochs: Count
     batch_size: Count | Literal["auto"]
     accumulate: Count
-    optimiser: Literal["adamw", "adam", "sgd"]
+    optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
     backbone_lr: Positive
     attention_lr: Positive | None
@@ -212,6 +220,10 @@ class Config(Section):
         """Whether a part is judged after every epoch, by which the epoch is chosen; without one the last is taken."""
         return not self.train.final_fit and (self.data.validation_share > 0 or self.train.choose_on == "test")
 
+    def changed(self, section: str, **values: Any) -> "Config":
+        """Copy the experiment with other values in one section; they are not checked again."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
     def architecture(self) -> dict[str, Any]:
         """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
         model = self.model
@@ -235,21 +247,21 @@ class Config(Section):
         return dict(_flatten(self.model_dump()))
 
 
-def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG, auto: str = "sample") -> Config:
+def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG) -> Config:
     """The experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
     its `when_sample` part, if the sample data set is used; the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
-    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `auto` is the data set that
-    `data.dataset: auto` stands for on this machine. Raises UserError for anything that is not valid.
+    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `data.dataset: auto` becomes what this machine
+    has. Raises UserError for anything that is not valid.
     """
     tree = _read(file)
     _fill(tree, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
     for_sample, for_quick = (
         _differences(tree.pop(part, None), f"{file.name}, {part}") for part in ("when_sample", "when_quick")
     )
-    given = {_first_key(key): value for key, value in map(_override, overrides)}
+    given = {now_called(_first_key(key)): value for key, value in map(_override, overrides)}
     row = row or given.pop("row", None)
     differences = {} if row is None else {"row": row} | find_row(row)
     differences.pop("question", None)
@@ -257,7 +269,8 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     def asked(key: str) -> Any:
         return given.get(key, differences.get(key, dict(_flatten(tree)).get(key)))
 
-    given["data.dataset"] = auto if asked("data.dataset") == "auto" else asked("data.dataset")
+    dataset = asked("data.dataset")
+    given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
     layers = [
         (f"{file.name}, when_sample", for_sample, given["data.dataset"] == "sample"),
         (f"experiments.yaml, {row}", differences, True),
@@ -307,6 +320,10 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file}: expected lines of 'key: value', found {_show(tree)}")
+    for old in RENAMED:
+        section, _, name = old.partition(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            tree[section][now_called(old).partition(".")[2]] = tree[section].pop(name)
     return tree
 
 
@@ -318,6 +335,14 @@ def _override(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
         raise UserError(f"command line: {key}={value!r} is not valid YAML; quote it") from None
+
+
+@cache
+def now_called(key: str) -> str:
+    """Take the old name of a key for its new one, and print that once."""
+    if key in RENAMED:
+        print(f"{key} is now called {RENAMED[key]}", file=sys.stderr)
+    return RENAMED.get(key, key)
 
 
 def _first_key(key: str) -> str:

@@ -29,9 +29,10 @@ def set_up() -> None:
         install(missing)
     _show_figures()
     _mount_drive()
-    from hmdb_lib import environment  # noqa: PLC0415 - torch may just have been installed
+    from hmdb_lib import environment  # noqa: PLC0415
+    from hmdb_lib.device import choose_device  # noqa: PLC0415 - torch may just have been installed
 
-    place, device = environment.place(), environment.device()
+    place, device = environment.place(), choose_device()
     print(f"{place.name}; {device.reason}\ndata: {place.data}\nresults: {place.results}")
     if device.kind == "cpu" and place.name != "local":
         click = {"colab": "Runtime > Change runtime type > T4 GPU", "kaggle": "Settings > Accelerator > GPU T4 x2"}

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 
 from data_prep.drawn.sample import make_sample
 from hmdb_lib import config
+from hmdb_lib.config import Config
 from hmdb_lib.data.video import write_video
+from hmdb_lib.results.runs import Run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several workers one thread."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers, and what they start, are started with this
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +31,11 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def full_sample(tmp_path_factory) -> Path:
-    """The whole sample data set, made once: some twenty seconds, so only slow tests ask for it."""
-    return make_sample(tmp_path_factory.mktemp("data") / "sample")
+    """The whole sample data set, made once for all workers: some twenty seconds, so only slow tests ask for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # `make_sample` lets one worker draw and the others wait
+    return make_sample(folder / "shared" / "sample")
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +56,9 @@ def tiny_videos(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def tiny_config(tiny_videos, tmp_path, monkeypatch):
-    """A function that gives a configuration for a run of seconds, results in the test's own folder."""
-    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+@pytest.fixture(scope="session")
+def tiny_experiment(tiny_videos) -> Callable[..., Config]:
+    """A function that gives a configuration for a run of seconds on `tiny_videos`."""
     small = {
         "data.dataset": "folder",
         "data.root": tiny_videos,
@@ -56,7 +67,7 @@ def tiny_config(tiny_videos, tmp_path, monkeypatch):
         "data.crop": 64,
         "data.workers": 0,
         "model.pretrained": "none",
-        "model.blocks": 2,
+        "model.blocks": 1,
         "train.epochs": 2,
         "train.batch_size": 4,
         "train.lr": 1e-3,
@@ -70,3 +81,29 @@ def tiny_config(tiny_videos, tmp_path, monkeypatch):
         return config.load(row, [f"{key}={value}" for key, value in (small | changes).items()])
 
     return make
+
+
+@pytest.fixture
+def tiny_config(tiny_experiment, tmp_path, monkeypatch) -> Callable[..., Config]:
+    """`tiny_experiment`, with results in the test's own folder."""
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+    return tiny_experiment
+
+
+@pytest.fixture(scope="session")
+def hybrid_run(tiny_experiment, tmp_path_factory) -> Run:
+    """A finished run of a small hybrid with random weights, to read only."""
+    from helpers.finished_run import write_finished_run  # noqa: PLC0415 - the process that hands out tests needs no torch
+
+    small = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+    return write_finished_run(tiny_experiment("cross1_self1", **small), tmp_path_factory.mktemp("hybrid") / "run")
+
+
+@pytest.fixture(scope="session")
+def trained_run(tiny_experiment, tmp_path_factory) -> Run:
+    """The run of `tiny_experiment()` over three epochs, to read only."""
+    from hmdb_lib.training import experiment as training  # noqa: PLC0415 - as above
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(tmp_path_factory.mktemp("trained")))
+        return training.train(tiny_experiment(train__epochs=3))

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from hmdb_lib import config
+from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 
 
@@ -44,7 +45,7 @@ def test_a_typo_in_the_file_is_told_with_the_nearest_key(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config.CONFIG.read_text().replace("  epochs:", "  epoch:", 1))
     with pytest.raises(UserError, match=r"train\.epoch=30 is not a setting; the nearest is train\.epochs"):
-        config.load(file=file, auto="hmdb51")
+        config.load(overrides=["data=hmdb51"], file=file)
 
 
 def test_a_small_float_without_a_point_is_a_number():
@@ -57,8 +58,8 @@ def test_a_section_alone_stands_for_its_first_key():
 
 
 def test_the_sample_sizes_apply_only_when_the_sample_is_used():
-    assert config.load(auto="sample").data.frames == 8
-    assert config.load(auto="hmdb51").data.frames == 16
+    assert config.load(overrides=["data=sample"]).data.frames == 8
+    assert config.load(overrides=["data=hmdb51"]).data.frames == 16
 
 
 def test_the_command_line_wins_over_row_and_sample_sizes():
@@ -99,16 +100,14 @@ def test_config_yaml_holds_every_key():
 
 def test_the_command_ends_in_exit_code_2_without_a_traceback():
     done = subprocess.run(
-        [sys.executable, "train.py", "data.frmes=3"], cwd=config.ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "train.py", "data.frmes=3"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stderr == "error: command line: data.frmes=3 is not a setting; the nearest is data.frames\n"
 
 
 def test_help_lists_rows_and_keys():
-    done = subprocess.run(
-        [sys.executable, "train.py", "--help"], cwd=config.ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(row in done.stdout for row in config.rows())
     assert "clip_seconds:" in done.stdout
 
@@ -117,3 +116,19 @@ def test_a_file_that_is_older_than_a_key_gets_the_keys_value_of_today(tmp_path):
     older = tmp_path / "config.yaml"
     older.write_text("\n".join(line for line in config.load().to_yaml().splitlines() if "checkpointing" not in line))
     assert config.load(file=older) == config.load()
+
+
+def test_auto_means_hmdb51_where_its_videos_are_and_the_sample_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_DATA", str(tmp_path))
+    assert config.load().data.dataset == "sample"
+    (tmp_path / "hmdb51" / "videos").mkdir(parents=True)
+    assert config.load().data.dataset == "hmdb51"
+
+
+def test_the_old_name_of_a_key_still_works_and_the_new_one_is_told_once(tmp_path, capsys):
+    config.now_called.cache_clear()
+    file = tmp_path / "config.yaml"
+    file.write_text("train:\n  optimiser: sgd\n")
+    assert config.load(file=file).train.optimizer == "sgd"
+    assert config.load(overrides=["train.optimiser=adam"]).train.optimizer == "adam"
+    assert capsys.readouterr().err == "train.optimiser is now called train.optimizer\n"

@@ -1,20 +1,25 @@
 """The repository's promises about itself: who may import whom, and dependencies that agree."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 
 import pytest
 import yaml
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 # Each room may import those before it, and nothing after it: data flows one way.
 LAYERS = re.findall(
     r"\w+",
     """
-    errors files cores environment
-    config
+    errors files environment
+    config device
     models
     data
     results
@@ -110,3 +115,40 @@ def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
 def test_conda_installs_this_project_by_pip():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert conda[-1]["pip"][-1] == "-e ."
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the wheel unpacked, as pip would lay it."""
+    if not shutil.which("uv"):
+        pytest.skip("no uv")
+    folder = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(["uv", "build", "--wheel", "--out-dir", folder, ROOT], capture_output=True, text=True)
+    if built.returncode and "hatchling" in built.stderr and "fetch" in built.stderr:
+        pytest.skip("hatchling cannot be had here")
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_finds_its_rows_and_puts_results_where_one_stands(installed, tmp_path):
+    program = """
+import pathlib
+from hmdb_lib import config, environment
+from hmdb_lib.results.tables import published
+assert "wheel" in config.__file__, config.__file__
+assert config.load("baseline").model.name == "r2plus1d"
+assert len(published()) > 5
+assert environment.place().results == pathlib.Path.cwd() / "results"
+"""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HMDB_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=clean | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

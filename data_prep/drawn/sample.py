@@ -20,9 +20,9 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from data_prep.drawn.scene import Take
-from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import source_group
 from hmdb_lib.data.video import write_video
+from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 
 # class -> the motion it shows, and whether it is played backwards

@@ -13,7 +13,7 @@ import rarfile
 from tqdm.auto import tqdm
 
 from hmdb_lib import files as disk
-from hmdb_lib.cores import cores
+from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 
 try:  # no wheel for every platform

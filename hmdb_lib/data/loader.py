@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from tqdm.auto import tqdm
 
-from hmdb_lib.cores import cores
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import FrameStore, Source
 from hmdb_lib.data.video import Timeline, VideoError, read_frames, scan
+from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hmdb_lib import environment
-from hmdb_lib.cores import cores
 from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
+from hmdb_lib.device import Device, choose_device
+from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
@@ -31,7 +31,7 @@ from hmdb_lib.models.streaming import classify_in_parts, streams
 class Classifier:
     """A trained model, kept ready for many calls."""
 
-    def __init__(self, trained: portable.Trained, device: environment.Device) -> None:
+    def __init__(self, trained: portable.Trained, device: Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
         self.model = fold_batch_norm(trained.build()).to(device.kind, memory_format=torch.channels_last_3d)
 
@@ -44,7 +44,7 @@ class Classifier:
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
         """From a run's folder, its best.ckpt or a portable file, see `portable.read`. Raises UserError."""
-        return cls(portable.read(run), environment.device(device, precision))
+        return cls(portable.read(run), choose_device(device, precision))
 
     def predict(
         self,

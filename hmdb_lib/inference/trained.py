@@ -103,7 +103,7 @@ def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.folder / 'summary.json'}: is torn or lacks the classes ({error!r})") from None
     architecture = models.ARCHITECTURES[config.model.name]
-    published = config.data.normalise == "published"
+    published = config.data.normalize == "published"
     return Trained(
         checkpoint,
         config,

@@ -8,14 +8,14 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from hmdb_lib.plots.curves import COLOURS, COLUMN, PAGE, STYLE
-from hmdb_lib.results.metrics import calibration_error
+from hmdb_lib.results.metrics import KEYS, calibration_error, classes_of
 from hmdb_lib.results.statistics import accuracy_interval, compare, correct
 
 
 @mpl.rc_context(STYLE)
 def confusion(predictions: pd.DataFrame) -> Figure:
     """Which class is taken for which: shares of each true class (row), with the counts where they can be read."""
-    classes = list(predictions.columns[3:])
+    classes = classes_of(predictions)
     predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
     counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
@@ -81,7 +81,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     Points below the diagonal are over-confident. The error in the title is the expected calibration error of these
     bins (arXiv 1706.04599).
     """
-    classes = list(predictions.columns[3:])
+    classes = classes_of(predictions)
     probabilities = predictions[classes].to_numpy(float)
     confidence = pd.Series(probabilities.max(1), predictions.index)
     numbers = (confidence * bins).astype(int).clip(upper=bins - 1)
@@ -112,7 +112,7 @@ def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
 
     The true class is dark and plain, every other one light and hatched.
     """
-    probabilities = prediction.iloc[3:].astype(float).sort_values(ascending=False, kind="stable")
+    probabilities = prediction.drop(KEYS).astype(float).sort_values(ascending=False, kind="stable")
     rank = probabilities.index.get_loc(prediction.label)
     shown = probabilities[(np.arange(len(probabilities)) < most) | (probabilities.index == prediction.label)]
     figure = Figure(figsize=(COLUMN, 0.8 + 0.22 * len(shown)), layout="constrained")

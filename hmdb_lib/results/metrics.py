@@ -5,6 +5,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then each class's probability
+
+
+def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Put predictions into the columns of predictions.csv.
+
+    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes).
+    """
+    keys = videos.rename(columns={"path": "video"})[KEYS].reset_index(drop=True)
+    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
+
+
+def classes_of(predictions: pd.DataFrame) -> list[str]:
+    """List the classes of a predictions.csv, in order."""
+    return [name for name in predictions if name not in KEYS]
+
 
 class VideoScores:
     """Collects the probabilities of clips, in any order and batching, and makes one prediction a video.
@@ -71,24 +87,17 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((best == labels[:, None]).any(1).mean())
 
 
-def confusion_matrix(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts (classes, classes): row the true class, column the predicted one."""
-    matrix = np.zeros((probabilities.shape[1],) * 2, int)
-    np.add.at(matrix, (labels, probabilities.argmax(1)), 1)
-    return matrix
-
-
-def describe(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
-    """Everything a table wants to know of a run's predictions.csv: one row a video, a probability a class."""
-    probabilities = predictions[list(classes)].to_numpy()
+def describe(predictions: pd.DataFrame) -> dict[str, float]:
+    """Count videos and measure accuracy (top 1, top 5, mean over classes), loss and calibration of predictions."""
+    classes = classes_of(predictions)
+    probabilities = predictions[classes].to_numpy()
     labels = predictions["label"].map({name: number for number, name in enumerate(classes)}).to_numpy()
-    matrix = confusion_matrix(probabilities, labels)
-    seen = matrix.sum(1) > 0
+    right = pd.Series(probabilities.argmax(1) == labels)
     return {
         "videos": len(labels),
         "accuracy": top_k(probabilities, labels, 1),
         "top5": top_k(probabilities, labels, 5),
-        "mean_class_accuracy": float((matrix.diagonal()[seen] / matrix.sum(1)[seen]).mean()),
+        "mean_class_accuracy": float(right.groupby(labels).mean().mean()),
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }

@@ -108,41 +108,9 @@ class Run:
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 
-def status(config: Config, results: Path) -> str:
-    """Where an experiment stands, in one line: not started, epoch k of n, or finished with its accuracy.
-
-    Raises UserError as `Run.holds` and, with train.final_fit, `chosen_epochs` do.
-    """
-    run = Run.of(config, results)
-    if not run.holds(config):
-        return f"not started: {run.folder}"
-    if run.finished:
-        if config.train.objective == "masked":
-            return f"finished: reconstruction error {run.summary['last_epoch']['val_loss']:.3f}: {run.folder}"
-        test = run.summary["test"]
-        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {run.folder}"
-    epochs = chosen_epochs(config, results) if config.train.final_fit else config.train.epochs
-    return f"epoch {len(run.metrics)} of {epochs} done: {run.folder}"
-
-
 def without_final_fit(config: Config) -> Config:
-    """The experiment that chooses the epochs of a final fit; another one is its own."""
-    return config.model_copy(update={"train": config.train.model_copy(update={"final_fit": False})})
-
-
-def chosen_epochs(config: Config, results: Path) -> int:
-    """For how many epochs an experiment with train.final_fit trains: as many as the same one without it chose.
-
-    Raises UserError when that one is not finished.
-    """
-    config = without_final_fit(config)
-    run = Run.of(config, results)
-    if not (run.holds(config) and run.finished):
-        raise UserError(
-            "train.final_fit=true trains for as many epochs as a run without it chose on validation, and there is no "
-            f"finished one in {run.folder}; first run the same command with train.final_fit=false"
-        )
-    return int(run.summary["best_epoch"]["epoch"]) + 1
+    """Name the experiment that chooses the epochs of a final fit; another one is its own."""
+    return config.changed("train", final_fit=False)
 
 
 def read_runs(results: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import binomtest, bootstrap
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.results.metrics import classes_of, describe
 
 
 class Interval(NamedTuple):
@@ -33,7 +34,13 @@ class Comparison(NamedTuple):
 
 def correct(predictions: pd.DataFrame) -> pd.Series:
     """Whether the most probable class is the true one, for each row of a predictions.csv."""
-    return predictions.drop(columns=["video", "group", "label"]).idxmax(axis=1) == predictions.label
+    return predictions[classes_of(predictions)].idxmax(axis=1) == predictions.label
+
+
+def measure_test(predictions: pd.DataFrame) -> dict[str, float]:
+    """Compute what summary.json says under `test` that predictions.csv alone can tell."""
+    accuracy = accuracy_interval(predictions)
+    return describe(predictions) | {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
 
 
 def accuracy_interval(predictions: pd.DataFrame, resamples: int = 9999, seed: int = 0) -> Interval:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from hmdb_lib.environment import shipped
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare, pool
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published.csv"
+PUBLISHED = shipped("results/published.csv")
 
 
 def published() -> pd.DataFrame:

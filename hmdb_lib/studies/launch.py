@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hmdb_lib import environment
+from hmdb_lib.environment import IN_CHECKOUT, ROOT
 from hmdb_lib.errors import UserError
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+TRAIN = [str(ROOT / "train.py")] if IN_CHECKOUT else ["-m", "hmdb_lib", "train"]
 TRIES = 3  # of a run whose process or machine was killed: it goes on from its checkpoint
 
 
@@ -50,7 +51,7 @@ def on_ray(
     except ImportError:
         raise UserError("--on ray needs Ray, which is not installed: pip install ray") from None
     same = {
-        "PYTHONPATH": str(TRAIN.parent),
+        "PYTHONPATH": str(ROOT),
         "HMDB_DATA": str(place.data.absolute()),
         "HMDB_RESULTS": str(place.results.absolute()),
     }
@@ -76,7 +77,7 @@ def on_ray(
 
 def train(command: Command) -> int:
     """The exit code of a run. It ends with this process, whatever ends that: an open standard input says it is there."""
-    words = [sys.executable, str(TRAIN), *command.arguments, "--end-with-stdin"]
+    words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
     with contextlib.ExitStack() as stack:
         log = None
         if command.log:

@@ -73,10 +73,10 @@ def plan(
     for count in counts:
         for arm, (row, *own) in arms.items():
             asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}", f"name={arm}-{count}"]
-            experiment = config.load(row, asked, file, place.best_dataset)
+            experiment = config.load(row, asked, file)
             jobs[arm, count] = []
             for split in splits:  # one may have more training videos than another
-                epochs = _epochs(experiment, updates, split)
+                epochs = _epochs(experiment, updates, split, place)
                 steps = [f"train.epochs={epochs}", f"train.warmup_epochs={min(1.0, 0.1 * epochs)}"]
                 jobs[arm, count] += study.plan([row], [split], seeds, [*asked, *steps], place, file)
     return jobs
@@ -91,11 +91,11 @@ def _write(arms: Mapping[str, Sequence[str]], jobs: Mapping[tuple[str, int], Seq
     return written
 
 
-def _epochs(experiment: Config, updates: int, split: int) -> int:
+def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:
     """So many epochs make `updates` steps on the training videos of an experiment."""
-    experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"split": split})})
+    experiment = experiment.changed("data", split=split)
     with contextlib.redirect_stdout(io.StringIO()):  # each run says again what data it reads
-        videos = len(training.read_data(experiment, environment.place()).tables["train"])
+        videos = len(training.read_data(experiment, place).tables["train"])
     train = experiment.train
     if train.batch_size == "auto":
         raise UserError("a learning curve counts steps, so that it needs a number for train.batch_size, not auto")

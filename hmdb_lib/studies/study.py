@@ -6,7 +6,6 @@ results folder alone, so a study can be stopped and started again at any point. 
 """
 
 import contextlib
-import functools
 import io
 import math
 import sys
@@ -18,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdb_lib import config, environment, models
+from hmdb_lib import config, environment
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
+from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
-from hmdb_lib.models import cost
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.training import experiment as training
+from hmdb_lib.training.batch_size import measure_step
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def finish(
     logged = to_log or on == "ray"
     commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
     if on == "ray":
-        gpus = float(environment.device().kind == "cuda") if gpus is None else gpus
+        gpus = float(choose_device().kind == "cuda") if gpus is None else gpus
         ends = on_ray(commands, place, address, gpus)
     else:
         ends = one_by_one(commands)
@@ -148,7 +148,7 @@ def plan(
                 arguments = [*changes, f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
-                experiment = config.load(row, arguments, file, place.best_dataset)
+                experiment = config.load(row, arguments, file)
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
@@ -234,23 +234,14 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     this measurement, which also starts a process and builds the model.
     """
     train, evaluate = experiment.train, experiment.evaluate
-    device = environment.device(train.device, train.precision)
+    device = choose_device(train.device, train.precision)
     data = training.read_data(experiment, place)
     # Four clips at once cost a CPU as much a clip as a whole batch does; a single one up to twice as much.
     batch = 4 if train.batch_size == "auto" else train.batch_size
     batch = batch if device.kind == "cuda" else min(4, batch)
-    build = functools.partial(models.build, classes=len(data.classes), **experiment.architecture())
     start = time.perf_counter()
     try:
-        step = cost.measure(
-            build,
-            experiment.data.frames,
-            experiment.data.crop,
-            batch=batch,
-            device=device.kind,
-            dtype=device.dtype,
-            repeats=1,
-        )
+        step = measure_step(experiment, len(data.classes), batch)
     except Exception as error:  # whatever it is, out of memory most of all, the run itself will tell
         print(f"{experiment.row} cannot be measured: {type(error).__name__}: {error}", file=sys.stderr)
         return math.nan
@@ -261,7 +252,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     trained = train.epochs * counts["train"]
     judged = train.epochs * counts.get("validation", 0) * evaluate.validation_clips
     tested = counts["test"] * clips
-    computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_forward"]
+    computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_judging"]
     reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)
     return start_up + (sum if device.kind == "cpu" else max)((computing / batch, reading))
 

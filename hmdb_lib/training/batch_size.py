@@ -1,43 +1,43 @@
-"""`train.batch_size: auto`: the largest batch whose training step fits on the GPU, found before the run begins.
+"""Try training steps before a run: the largest batch that fits on a GPU, and the seconds that a step takes.
 
-Lightning's own finder tries batches inside the run, after the rates' schedule was laid out for the first of them, and
-the tries write rows of metrics.csv.
+Lightning's own finder tries batches inside the run, after the schedule was laid out for the first of them, and the
+tries write rows of metrics.csv.
 """
 
+import statistics
+import time
+import warnings
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from hmdb_lib import models
 from hmdb_lib.config import Config
-from hmdb_lib.data.transforms import normalise, random_crop_flip
-from hmdb_lib.environment import Device
+from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.results.runs import Run, without_final_fit
-from hmdb_lib.training.optim import make_optimiser
+from hmdb_lib.training.modules import MODULES, TrainingModule
 
 WITHOUT_GPU = 8
 MOST = 512
 SHARE = 0.9  # of the GPU's memory: a run needs more than its steps, and its memory falls into pieces
 
 
-def settle(config: Config, results: Path, device: Device) -> Config:
-    """The configuration with a number where `train.batch_size` is auto, after saying in a line which and why.
+def build_module(config: Config, classes: int) -> TrainingModule:
+    """Build the experiment's model, at random weights, inside the module that trains it."""
+    module = MODULES[config.train.objective]
+    model, _ = module.wrap(models.build(classes=classes, **config.architecture()), config, set())
+    if config.train.checkpointing:
+        recompute_activations(model)
+    return module(config, model.to(memory_format=torch.channels_last_3d))
 
-    A run that was started goes on with its number, and a final fit takes that of the run which chose its epochs.
-    Raises UserError when not one clip fits.
-    """
-    if config.train.batch_size != "auto":
-        return config
-    started = without_final_fit(config)
-    record = Run.of(started, results)
-    if record.holds(started):
-        size, reason = record.config.train.batch_size, f"as {record.folder} was started"
-    elif device.kind != "cuda":
+
+def find_batch_size(config: Config, device: Device) -> int:
+    """Find the number that `train.batch_size: auto` stands for, and print why. Raises UserError if no clip fits."""
+    if device.kind != "cuda":
         size, reason = WITHOUT_GPU, f"nothing is tried on {device.kind}, which swaps or is killed where a GPU refuses"
     else:
         torch.cuda.set_per_process_memory_fraction(SHARE)
@@ -53,11 +53,11 @@ def settle(config: Config, results: Path, device: Device) -> Config:
             )
         reason = f"the largest up to {MOST} that fits into {SHARE:.0%} of the memory of {device.name}"
     print(f"batch size: {size}, {reason}")
-    return config.model_copy(update={"train": config.train.model_copy(update={"batch_size": size})})
+    return size
 
 
 def largest(step: Callable[[int], object]) -> int:
-    """The largest batch up to `MOST` at which `step` does not run out of memory: by doubling, then by halving the gap."""
+    """Search the largest batch up to `MOST` at which `step` has memory: by doubling, then by halving the gap."""
 
     def fits(size: int) -> bool:
         torch.cuda.empty_cache()
@@ -79,22 +79,58 @@ def largest(step: Callable[[int], object]) -> int:
     return good
 
 
-def training_step(config: Config, device: Device) -> Callable[[int], None]:
-    """A step of the experiment on so many random clips, from uint8 to the optimiser, as often as it is called."""
-    data, dtype = config.data, device.dtype
-    # How many classes there are is not known yet; the classifier's weights are few.
-    model = models.build(classes=51, **config.architecture()).to(device.kind, memory_format=torch.channels_last_3d)
-    if config.train.checkpointing:
-        recompute_activations(model)
-    optimiser = make_optimiser(model.train(), config.train, fused=device.precision != "fp16")
+def training_step(config: Config, device: Device, classes: int = 51) -> Callable[[int], None]:
+    """Make a function that trains the experiment's own module one step on so many random clips."""
+    module = build_module(config, classes).to(device.kind).train()
+    optimizer = module.make_optimizer(fused=device.precision != "fp16")
 
     def step(size: int) -> None:
-        optimiser.zero_grad()
-        shape = (size, data.frames, *data.resize, 3)
-        clips = random_crop_flip(torch.randint(256, shape, dtype=torch.uint8, device=device.kind), data.crop, data.flip)
-        with torch.autocast(device.kind, dtype, enabled=dtype != torch.float32):
-            logits = model(normalise(clips, model.mean, model.std))
-        F.cross_entropy(logits.float(), torch.zeros(size, dtype=torch.int64, device=device.kind)).backward()
-        optimiser.step()
+        optimizer.zero_grad()
+        with device.autocast(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*self.log.*")  # there is no trainer to log to
+            loss = module.training_step(_random_batch(config, device, size), 0)
+        assert loss is not None
+        loss.backward()
+        optimizer.step()
 
     return step
+
+
+def measure_step(config: Config, classes: int, batch: int, repeats: int = 1) -> dict[str, float]:
+    """Measure seconds_training and seconds_judging of a step of `batch` clips, in a process that then ends."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, config, classes, batch, repeats, torch.get_num_threads()).result()
+
+
+def _measure(config: Config, classes: int, batch: int, repeats: int, threads: int) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    device = choose_device(config.train.device, config.train.precision)
+    step = training_step(config, device, classes)
+    module = build_module(config, classes).to(device.kind).eval()
+
+    @torch.no_grad()
+    def judge(size: int) -> None:
+        with device.autocast():
+            clips = _random_batch(config, device, size)["clips"][:, :, : config.data.crop, : config.data.crop]
+            module.model(module.normalised(clips))
+
+    return {"seconds_training": _seconds(step, batch, repeats), "seconds_judging": _seconds(judge, batch, repeats)}
+
+
+def _seconds(step: Callable[[int], None], batch: int, repeats: int) -> float:
+    """Time a step, the median of `repeats` after one that warms up."""
+    seconds = []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        step(batch)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def _random_batch(config: Config, device: Device, size: int) -> dict:
+    shape = (size, config.data.frames, *config.data.resize, 3)
+    numbers = torch.zeros(size, dtype=torch.int64, device=device.kind)
+    clips = torch.randint(256, shape, dtype=torch.uint8, device=device.kind)
+    return {"clips": clips, "labels": numbers, "videos": numbers, "unreadable": []}

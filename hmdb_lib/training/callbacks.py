@@ -1,57 +1,98 @@
-"""Tells when the loader, not the model, sets the pace of training, and what to change."""
+"""Tell what happens during training: a progress bar, a loader that is too slow, curves in a notebook."""
 
 import time
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from hmdb_lib.data.store import FrameStore
+from hmdb_lib.plots import curves
+from hmdb_lib.results.runs import Run
 
 LIMIT = 0.2  # share of the time
 BATCHES = 10  # fewer say nothing: the first ones are ready before they are asked for
 
 
+class Progress(TQDMProgressBar):
+    """Show the bar without the logger's version, which is the same for every run."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """Name what the bar shows beside its counts."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
 class Waiting(L.Callback):
-    """Measures the share of the first epoch spent waiting for batches; one line after it where that is large.
+    """Measure the share of the first epoch spent waiting for batches, and print a line where it is large.
 
     The wait lies between the end of one batch and the start of the next. A batch ends when its logits have come back
-    to the CPU, so work that a GPU has not done yet is not taken for it.
+    to the CPU, so work that a GPU has not done yet is not counted.
     """
 
     told = False
 
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Start anew; validation lies between two epochs."""
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reset the clock; validation lies between two epochs."""
         self.first = self.end = None
         self.waited, self.batches = 0.0, 0
 
-    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, number: int) -> None:
-        """A batch has come."""
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the wait for this batch."""
         if self.end is not None:
             self.waited += time.perf_counter() - self.end
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, number: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Now the next one is waited for; the first one, which starts the workers, is not counted."""
+        """Start to wait; the first batch, which starts the workers, is not counted."""
         self.end = time.perf_counter()
         self.first = self.end if self.first is None else self.first
         self.batches += 1
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Say it once."""
-        if self.told or self.batches < BATCHES:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the line once."""
+        if self.told or self.batches < BATCHES or self.end is None or self.first is None:
             return
         self.told = True
         share = self.waited / (self.end - self.first)
         if share > LIMIT and trainer.is_global_zero:
-            print(
-                f"\nthe loader is the limit: {share:.0%} of the epoch was spent waiting for clips; {_advice(trainer)}"
-            )
+            advice = f"raise data.workers (now {trainer.datamodule.workers})"
+            if isinstance(trainer.datamodule.source, FrameStore):
+                advice += ", or store frames uncompressed with hmdb extract --raw"
+            else:
+                advice = f"extract frames once with hmdb extract, or {advice}"
+            print(f"\nthe loader is the limit: {share:.0%} of the epoch was spent waiting for clips; {advice}")
 
 
-def _advice(trainer: L.Trainer) -> str:
-    workers = f"raise data.workers (now {trainer.datamodule.workers})"
-    if isinstance(trainer.datamodule.source, FrameStore):
-        return f"{workers}, or store frames uncompressed with python -m data_prep extract --raw"
-    return f"extract frames once with python -m data_prep extract, or {workers}"
+class LiveCurves(L.Callback):
+    """Draw a run's curves in a notebook, after every epoch in the place of the drawing before."""
+
+    def __init__(self, run: Run) -> None:
+        from IPython.display import display  # noqa: PLC0415 - there where notebooks are
+
+        self.run, self.display, self.shown = run, display, None
+
+    def draw(self) -> None:
+        """Draw the epochs that metrics.csv holds."""
+        metrics = self.run.metrics
+        if metrics.empty:
+            return
+        figure = curves.training_curves(metrics, title=self.run.folder.parent.name)
+        if self.shown is None:
+            self.shown = self.display(figure, display_id=True)
+        else:
+            self.shown.update(figure)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw; the epoch before this one stands in metrics.csv by now."""
+        if trainer.is_global_zero:
+            self.draw()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the last epoch too."""
+        if trainer.is_global_zero:
+            self.draw()

@@ -1,36 +1,99 @@
-"""One experiment from configuration to recorded result: fit, resume, evaluate, record. Lightning carries the loop."""
+"""Run one experiment from its configuration to its record: fit, resume, test, record. Lightning carries the loop."""
 
 import logging
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.results.runs import Run, chosen_epochs
-from hmdb_lib.training import report as recording
-from hmdb_lib.training.batch_size import settle
-from hmdb_lib.training.callbacks import Waiting
+from hmdb_lib.results.runs import Run, without_final_fit
+from hmdb_lib.training.batch_size import find_batch_size
+from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.modules import VideoClassifier
-from hmdb_lib.training.pretraining import MaskedModelling
+from hmdb_lib.training.modules import MODULES
 
 PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
-def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
-    """Do what a configuration says: train, or go on training, evaluate on the test part, and record it.
+@dataclass(frozen=True)
+class Resolved:
+    """Say what a configuration means on this machine: which run, how many epochs, which device, how far it is.
+
+    `config` has a number for `train.batch_size` as soon as the run, or the one that its final fit follows, has one.
+    """
+
+    config: Config
+    place: environment.Place
+    run: Run
+    epochs: int
+
+    @cached_property
+    def device(self) -> Device:
+        """The device and precision. Raises UserError for one that is not there."""
+        return choose_device(self.config.train.device, self.config.train.precision)
+
+    @property
+    def state(self) -> str:
+        """Where the run stands: new, started or finished."""
+        if self.run.finished:
+            return "finished"
+        return "started" if (self.run.folder / "config.yaml").exists() else "new"
+
+    def __str__(self) -> str:
+        if self.state == "new":
+            return f"not started: {self.run.folder}"
+        if self.state == "started":
+            return f"epoch {len(self.run.metrics)} of {self.epochs} done: {self.run.folder}"
+        summary = self.run.summary
+        if "test" not in summary:
+            return f"finished: reconstruction error {summary['last_epoch']['val_loss']:.3f}: {self.run.folder}"
+        test = summary["test"]
+        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {self.run.folder}"
+
+
+def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
+    """Find the run of a configuration, its epochs and its batch size.
+
+    Raises UserError where the run's folder holds another experiment, and with train.final_fit where no finished run
+    says for how many epochs.
+    """
+    place = place or environment.place()
+    run, epochs = Run.of(config, place.results), config.train.epochs
+    batch_size = config.train.batch_size
+    if config.train.final_fit:
+        choosing = without_final_fit(config)
+        chosen = Run.of(choosing, place.results)
+        if not (chosen.holds(choosing) and chosen.finished):
+            raise UserError(
+                "train.final_fit=true trains for as many epochs as a run without it chose on validation, and there is "
+                f"no finished one in {chosen.folder}; first run the same command with train.final_fit=false"
+            )
+        epochs = int(chosen.summary["best_epoch"]["epoch"]) + 1
+        batch_size = chosen.config.train.batch_size
+    if run.holds(config):
+        batch_size = run.config.train.batch_size
+    if config.train.batch_size == "auto":
+        config = config.changed("train", batch_size=batch_size)
+    return Resolved(config, place, run, epochs)
+
+
+def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback] = ()) -> Run:
+    """Train an experiment, or go on training it; test and record it; return its run. A finished run is returned as it is.
 
     With train.final_fit the validation videos train too. The epochs are those that the same experiment without it
     chose, and the rates are those it had: they follow the schedule over train.epochs and stop on the way, because a
@@ -38,55 +101,59 @@ def run(config: Config, callbacks: Sequence[L.Callback] = ()) -> Run:
 
     With train.objective=masked no label is read and nothing is tested: the run is what model.pretrained starts from.
 
-    `callbacks` are Lightning's, such as `hmdb_lib.training.live.LiveCurves`.
+    Args:
+        config: from `load_config`.
+        live: draw curves that grow, in a notebook. A finished run's curves are drawn as well.
+        callbacks: more of Lightning's.
 
-    Returns the run; a finished one is returned as it is. Raises UserError for what a user can mend.
+    Raises UserError for what a user can mend.
+
+    Example:
+        >>> run = hl.train(hl.load_config("cross1_self1", quick=True), live=True)
+
     """
-    place = environment.place()
-    epochs = chosen_epochs(config, place.results) if config.train.final_fit else config.train.epochs
-    record = Run.of(config, place.results)
-    if record.holds(config) and record.finished:
-        print(f"already finished, nothing to do: {record.folder}")
-        return record
-    device = environment.device(config.train.device, config.train.precision)
-    config = settle(config, place.results, device)
-    record = Run.start(config, place.results)
-    print(f"{device.reason}\nresults: {record.folder}")
+    resolved = resolve(config)
+    config, run = resolved.config, resolved.run
+    if resolved.state == "finished":
+        print(f"already finished, nothing to do: {run.folder}")
+        if live:
+            LiveCurves(run).draw()
+        return run
+    if live:
+        callbacks = [*callbacks, LiveCurves(run)]
+    device = resolved.device
+    if config.train.batch_size == "auto":
+        config = config.changed("train", batch_size=find_batch_size(config, device))
+    run = Run.start(config, resolved.place.results)
+    print(f"{device.reason}\nresults: {run.folder}")
     L.seed_everything(config.seed, verbose=False)
-    data = read_data(config, place)
-    model = models.build(classes=len(data.classes), **config.architecture())
-    last = newest_whole(record)
-    loaded: set[str] = set()
+    data = read_data(config, resolved.place)
+    last = newest_whole(run)
     if last:
-        print(f"resuming after epoch {last.epochs} of {epochs}")
-    # What stands still in the first epochs is what came from elsewhere, so that must be known again there.
+        print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
+    kind = MODULES[config.train.objective]
+    model, loaded = models.build(classes=len(data.classes), **config.architecture()), set()
+    # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
     if not last or last.epochs < config.train.frozen_epochs:
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
-    masked = config.train.objective == "masked"
-    if masked:
-        model = models.mask(model, config.data.frames, config.data.crop, config.train.mask)
-        loaded = {f"encoder.{name}" for name in loaded}
-    model = model.to(memory_format=torch.channels_last_3d)
+    model, loaded = kind.wrap(model, config, loaded)
     if config.train.checkpointing:
         recompute_activations(model)
-    learner = (MaskedModelling if masked else VideoClassifier)(config, model, record, loaded)
-    with _quiet(), faults_told(record):
-        trainer = _trainer(config, device, record, epochs, callbacks)
+    module = kind(config, model.to(memory_format=torch.channels_last_3d), run, loaded)
+    with _quiet(), faults_told(run):
+        trainer = _trainer(resolved, config, kind.monitor, callbacks)
         try:
-            trainer.fit(learner, data, ckpt_path=last and last.file, weights_only=True)
+            trainer.fit(module, data, ckpt_path=last and last.file, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
-        best = torch.load(record.best, map_location="cpu", weights_only=True)
-        learner.load_state_dict(best["state_dict"])
+        best = torch.load(run.best, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
         start = time.perf_counter()
-        if not masked:
-            trainer.test(learner, data, verbose=False)
+        if kind.tests:
+            trainer.test(module, data, verbose=False)
     if trainer.is_global_zero:
-        if masked:
-            recording.masked(learner, data, device)
-        else:
-            recording.tested(learner, data, device, best["epoch"], time.perf_counter() - start)
-    return record
+        module.record(data, device, best["epoch"], time.perf_counter() - start)
+    return run
 
 
 def root_of(config: Config, place: environment.Place) -> Path:
@@ -142,36 +209,34 @@ def read_data(config: Config, place: environment.Place) -> ClipData:
     )
 
 
-def _trainer(
-    config: Config, device: environment.Device, record: Run, epochs: int, callbacks: Sequence[L.Callback]
-) -> L.Trainer:
+def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks: Sequence[L.Callback]) -> L.Trainer:
+    run, device = resolved.run, resolved.device
     best = ModelCheckpoint(
-        record.checkpoints,
+        run.checkpoints,
         "best",
-        # None: the last epoch. No validation says when masked modelling has learned what fine-tuning needs.
-        monitor="val_choice" if config.validates and config.train.objective == "classify" else None,
+        monitor=monitor if config.validates else None,
         mode="max",
         save_weights_only=True,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    last = ModelCheckpoint(record.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = ModelCheckpoint(run.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     return L.Trainer(
         accelerator=device.kind if device.kind != "cuda" else "gpu",
         devices=config.train.devices,
         num_nodes=config.train.machines,
         precision=PRECISION[device.precision],
-        max_epochs=epochs,
+        max_epochs=resolved.epochs,
         limit_val_batches=None if config.validates else 0,
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
-        logger=EventLog(record),
-        callbacks=[TQDMProgressBar(), Waiting(), *averaging, *callbacks, best, last],
+        logger=EventLog(run),
+        callbacks=[Progress(), Waiting(), *averaging, *callbacks, best, last],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone
-        plugins=[WholeCheckpoints(record)],
+        plugins=[WholeCheckpoints(run)],
         enable_model_summary=False,
         log_every_n_steps=1,
     )
@@ -179,14 +244,16 @@ def _trainer(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's advertisements, and its advice on loaders that fit the machine already."""
+    """Hide Lightning's advertisements, and its advice on loaders that fit the machine already."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are, on purpose
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.15 renames
-        yield
-    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are, on purpose
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.15 renames
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,41 +1,155 @@
-"""A classifier in training: its loss, and what an epoch's row says. Lightning calls these methods."""
+"""Train a model on batches of clips: one Lightning module for learning classes, one for learning without labels.
 
+What differs between the two belongs here: how the model is wrapped, by what the best epoch is chosen, what is
+recorded at the end. Lightning calls most of these methods.
+"""
+
+import time
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
-from hmdb_lib.data.transforms import erase, even_crops, mix, rand_augment, random_crop_flip
+from hmdb_lib.data.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.masked import Masked, mask
 from hmdb_lib.results.metrics import VideoScores
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training.learner import Learner
+from hmdb_lib.training import report
+from hmdb_lib.training.optim import make_optimizer, make_schedule
+
+if TYPE_CHECKING:
+    from hmdb_lib.data.loader import ClipData
+    from hmdb_lib.device import Device
 
 
-class VideoClassifier(Learner):
-    """A model that learns classes."""
+class TrainingModule(L.LightningModule):
+    """Hold a model, its experiment and its run: optimizer, seeds, and what does not train at first.
+
+    `loaded` names the parameters and buffers that were loaded: they do not train for `train.frozen_epochs`.
+    """
+
+    monitor: ClassVar[str | None] = None  # the metric that chooses the best epoch; None: the last epoch
+    tests: ClassVar[bool] = False  # whether the test part is judged
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
+
+    def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
+        super().__init__()
+        self.config, self.model, self.run = config, model, run
+        self.resting = [p for name, p in model.named_parameters() if name in loaded and p.requires_grad]
+        self.unreadable: dict[str, str] = {}
+
+    @staticmethod
+    def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
+        """Prepare a built model for this objective; returns it with the names of its loaded parameters."""
+        return model, loaded
+
+    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
+        """Write what the finished run leaves. `epoch` was tested, which took `seconds`."""
+        raise NotImplementedError
+
+    def normalised(self, clips: Tensor) -> Tensor:
+        """Normalize cropped clips, uint8 B T H W C, to float B C T H W."""
+        return normalise(clips, *self.config.data.mean_std(self.model))
+
+    def read(self, batch: dict[str, Any]) -> bool:
+        """Note the batch's unreadable videos, each once; returns whether the batch holds any clip."""
+        for path, reason in batch["unreadable"]:
+            if path not in self.unreadable:
+                self.unreadable[path] = reason
+                print(f"\nskipped, cannot be read ({len(self.unreadable)} so far): {reason}")
+        return len(batch["labels"]) > 0
+
+    def make_optimizer(self, *, fused: bool) -> Optimizer:
+        """Make the configured optimizer, see `optim.make_optimizer`."""
+        return make_optimizer(self.model, self.config.train, self.betas, fused=fused)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Make the optimizer and its schedule, one call a step."""
+        train, optimizer = self.config.train, self.make_optimizer(fused=self.trainer.precision != "16-mixed")
+        # A final fit stops before train.epochs, on the rates that validation has judged.
+        steps = int(self.trainer.estimated_stepping_batches) * train.epochs // (self.trainer.max_epochs or 1)
+        schedule = make_schedule(optimizer, train, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Shorten long gradients. Lightning's own way refuses a fused optimizer under mixed precision."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch, so that an epoch repeated after an interruption gives the same digits."""
+        state = np.random.SeedSequence((self.config.seed, self.current_epoch, self.global_rank)).generate_state(1)
+        torch.manual_seed(int(state[0]))
+        self.epoch_start = time.perf_counter()
+        self._rest(self.current_epoch < self.config.train.frozen_epochs)
+
+    def _rest(self, frozen: bool) -> None:
+        for parameter in self.resting:
+            parameter.requires_grad_(not frozen)
+        resting = {id(parameter) for parameter in self.resting}
+        for module in self.model.modules():  # the statistics of a batch norm move without a gradient
+            if isinstance(module, nn.BatchNorm3d) and id(module.weight) in resting:
+                module.train(not frozen)
+
+    def stop_at_nonsense(self, loss: Tensor) -> None:
+        """Raise UserError for a loss that is not a finite number."""
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"epoch {self.current_epoch}: the loss is {loss.item()}; the last checkpoint is kept. "
+                "Lower train.lr or set train.precision=fp32, under a new name=..."
+            )
+
+    def write_epoch(self, scores: dict[str, float | None]) -> None:
+        """Write the epoch's row to metrics.csv and TensorBoard: scores, rates, seconds."""
+        if self.trainer.is_global_zero:
+            rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
+            row: dict[str, Any] = {"epoch": self.current_epoch} | scores
+            row |= {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
+            row["seconds"] = time.perf_counter() - self.epoch_start
+            self.run.write_epoch(row)
+            self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
+
+
+class VideoClassifier(TrainingModule):
+    """Train a model to tell classes apart."""
+
+    monitor = "val_choice"
+    tests = True
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
         super().__init__(config, model, run, loaded)
         self.classes = model.classes
         self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
 
+    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
+        """Write summary, predictions and curves."""
+        report.tested(self, data, device, epoch, seconds)
+
     def forward(self, clips: Tensor) -> Tensor:
         """Cropped clips uint8 B T H W C to logits (B, classes)."""
         return self.model(self.normalised(clips))
 
     def on_train_epoch_start(self) -> None:
-        """A clean sheet."""
+        """Reset train and validation scores."""
         super().on_train_epoch_start()
         for part in ("train", "validation"):
             self.scores[part] = self._no_scores()
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
-        """Loss of a batch of random clips; a batch in which nothing could be read is passed over."""
-        self.note_unreadable(batch)
-        if not len(batch["labels"]):
+        """Compute the loss of random clips; a batch in which nothing could be read is passed over."""
+        if not self.read(batch):
             return None
         train, data = self.config.train, self.config.data
         clips = random_crop_flip(batch["clips"], data.crop, data.flip)
@@ -51,28 +165,28 @@ class VideoClassifier(Learner):
         return loss
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
-        """Logits of evenly spread clips."""
+        """Score evenly spread clips."""
         self._evaluate(batch, "validation")
 
     def test_step(self, batch: dict[str, Any], number: int) -> None:
-        """Logits of evenly spread clips."""
+        """Score evenly spread clips."""
         self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """What the best epoch is chosen by."""
+        """Log the metric that chooses the best epoch."""
         self._gather("validation")
         summary = self.scores["validation"].summary()
         self.log("val_video_accuracy", summary["video_accuracy"], prog_bar=True)
-        # The epoch is chosen by accuracy; between equal ones, frequent with few videos, the loss decides. Its weight
-        # is below one video of thousands, and above what a float32, which Lightning keeps, can tell apart.
+        # Accuracy chooses the epoch; between equal ones, frequent with few videos, the loss does. Its weight is less
+        # than one video of thousands, and more than what Lightning's float32 can tell apart.
         self.log("val_choice", summary["video_accuracy"] - 1e-4 * summary["video_loss"])
 
     def on_test_epoch_end(self) -> None:
-        """Bring the parts of all processes together."""
+        """Gather the test scores of all processes."""
         self._gather("test")
 
     def on_train_epoch_end(self) -> None:
-        """The epoch's row: losses and accuracies of both parts."""
+        """Write the epoch's losses and accuracies of both parts."""
         self._gather("train")
         parts = (("train", "train"), ("validation", "val"))
         self.write_epoch(
@@ -83,8 +197,7 @@ class VideoClassifier(Learner):
         return VideoScores(self.classes, majority=self.config.evaluate.vote == "majority")
 
     def _evaluate(self, batch: dict[str, Any], part: str) -> None:
-        self.note_unreadable(batch)
-        if len(batch["labels"]):
+        if self.read(batch):
             crops = self.config.evaluate.crops if part == "test" else 1
             logits = self(even_crops(batch["clips"], self.config.data.crop, crops))
             videos, labels = (batch[name].repeat_interleave(crops) for name in ("videos", "labels"))
@@ -99,3 +212,54 @@ class VideoClassifier(Learner):
             everyone: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, self.scores[part].parts)
             self.scores[part].parts = [clips for process in everyone for clips in process]
+
+
+class MaskedModelling(TrainingModule):
+    """Train a model to fill in the hidden part of clips. The loss is that of normalized pixels; 1: knows nothing."""
+
+    betas = (0.9, 0.95)  # as its authors train (arXiv 2203.12602, table 8)
+    model: Masked
+
+    @staticmethod
+    def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
+        """Put the model into a `Masked`."""
+        masked = mask(model, config.data.frames, config.data.crop, config.train.mask)
+        return masked, {f"encoder.{name}" for name in loaded}
+
+    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
+        """Write summary and a picture of reconstructions."""
+        report.masked(self, data, device)
+
+    def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
+        """Compute the loss of random clips, hidden at other places each time."""
+        if not self.read(batch):
+            return None
+        clips = random_crop_flip(batch["clips"], self.config.data.crop, self.config.data.flip)
+        loss = self.model(self.normalised(clips)).loss
+        self.stop_at_nonsense(loss)
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(clips), sync_dist=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Hide the same places after every epoch, without a change to training's random numbers."""
+        self.random = torch.random.get_rng_state()
+        torch.manual_seed(self.config.seed)
+
+    def validation_step(self, batch: dict[str, Any], number: int) -> None:
+        """Compute the loss of evenly spread clips."""
+        if self.read(batch):
+            clips = even_crops(batch["clips"], self.config.data.crop, 1)
+            loss = self.model(self.normalised(clips)).loss
+            self.log("val_loss", loss, prog_bar=True, batch_size=len(clips), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Restore training's random numbers."""
+        torch.random.set_rng_state(self.random)
+
+    def on_train_epoch_end(self) -> None:
+        """Write the epoch's losses."""
+        told = self.trainer.callback_metrics
+        self.write_epoch({"train_loss": told["train_loss_epoch"].item(), "val_loss": told["val_loss"].item()})
+
+
+MODULES: dict[str, type[TrainingModule]] = {"classify": VideoClassifier, "masked": MaskedModelling}

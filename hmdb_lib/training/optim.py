@@ -1,4 +1,4 @@
-"""Which parameters learn, how fast, and how the rate moves over a run."""
+"""Choose which parameters train, at which rate, and how the rate changes over a run."""
 
 import math
 
@@ -11,12 +11,11 @@ from hmdb_lib.config import Train
 
 
 def parameter_groups(model: nn.Module, train: Train) -> list[dict]:
-    """The parameters that train, grouped by rate and decay; each group's `name` is cnn, attention or new.
+    """Group the parameters that train by rate and decay; each group's `name` is cnn, attention or new.
 
-    The attention is a part of its own where it has a rate of its own.
-
-    Tensors of one axis (biases, norms) do not decay. With `layer_decay` below 1 a model that has `layer_of` learns
-    the slower the deeper a layer lies below its head (arXiv 2203.12602, as BEiT does).
+    The attention is a group of its own only with a rate of its own. Tensors of one axis (biases, norms) do not decay.
+    With `layer_decay` below 1 a model that has `layer_of` trains each layer at so much of the rate of the layer above
+    (arXiv 2203.12602, as BEiT does).
     """
     parts = model.components()
     cnn = {id(parameter) for parameter in parts["cnn"]}
@@ -39,22 +38,22 @@ def parameter_groups(model: nn.Module, train: Train) -> list[dict]:
     return list(groups.values())
 
 
-def make_optimiser(model: nn.Module, train: Train, *, fused: bool) -> Optimizer:
-    """The optimiser that a configuration names, over `parameter_groups`.
+def make_optimizer(
+    model: nn.Module, train: Train, betas: tuple[float, float] = (0.9, 0.999), *, fused: bool
+) -> Optimizer:
+    """Make the configured optimizer over `parameter_groups`; `betas` are Adam's.
 
-    `fused`: one pass over the weights a step. Not for fp16, whose gradients a fused step would take scaled as they are.
+    `fused`: one pass over the weights a step. Not for fp16, whose scaled gradients a fused step would take as they are.
     """
     groups = parameter_groups(model, train)
-    if train.optimiser == "sgd":
+    if train.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=train.lr, momentum=0.9, fused=fused)
-    kind = torch.optim.AdamW if train.optimiser == "adamw" else torch.optim.Adam
-    # Masked modelling takes the shorter memory of its authors (arXiv 2203.12602, table 8).
-    betas = (0.9, 0.95) if train.objective == "masked" else (0.9, 0.999)
+    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=train.lr, betas=betas, fused=fused)
 
 
-def make_schedule(optimiser: Optimizer, train: Train, steps: int) -> LambdaLR:
-    """Linear warm-up to the peak rate, then a cosine to zero or a constant rate; `steps` in all, one call a step."""
+def make_schedule(optimizer: Optimizer, train: Train, steps: int) -> LambdaLR:
+    """Warm up linearly to the peak rate, then follow a cosine to zero or stay; `steps` in all, one call a step."""
     warmup = train.warmup_epochs / train.epochs * steps
 
     def share(step: int) -> float:
@@ -64,4 +63,4 @@ def make_schedule(optimiser: Optimizer, train: Train, steps: int) -> LambdaLR:
             return 1.0
         return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup))
 
-    return LambdaLR(optimiser, share)
+    return LambdaLR(optimizer, share)

@@ -1,78 +1,68 @@
-"""What a run leaves when it has ended: its summary, its predictions, its pictures."""
+"""Record what a finished run leaves: its summary, its predictions, its pictures."""
 
 import importlib.metadata
 import platform
 import subprocess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from hmdb_lib import environment
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
+from hmdb_lib.device import Device
+from hmdb_lib.environment import IN_CHECKOUT, ROOT
 from hmdb_lib.models import cost
-from hmdb_lib.plots import clips as plots_clips
-from hmdb_lib.plots import curves as plots
-from hmdb_lib.results.metrics import describe
-from hmdb_lib.results.statistics import accuracy_interval
-from hmdb_lib.training.learner import Learner
-from hmdb_lib.training.modules import VideoClassifier
-from hmdb_lib.training.pretraining import MaskedModelling
+from hmdb_lib.plots import clips as clip_plots
+from hmdb_lib.plots import curves
+from hmdb_lib.results.metrics import predictions_table
+from hmdb_lib.results.statistics import measure_test
+
+if TYPE_CHECKING:
+    from hmdb_lib.training.modules import MaskedModelling, TrainingModule, VideoClassifier
+
+# What of a checkout changes a number: results and notebooks that users write do not.
+CODE = ["hmdb_lib", "data_prep", "train.py", "config.yaml", "experiments.yaml", "pyproject.toml", "uv.lock"]
 
 
-def tested(classifier: VideoClassifier, data: ClipData, device: environment.Device, epoch: int, seconds: float) -> None:
-    """Record a classifier that was tested: predictions, summary, curves, and a line of what came out.
+def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int, seconds: float) -> None:
+    """Record a tested classifier, and print its accuracy in a line.
 
     `epoch` is the one whose weights were tested, `seconds` what the test took.
     """
-    record, train = classifier.run, classifier.config.train
-    numbers, _, probabilities = classifier.scores["test"].videos()
-    scores = classifier.scores["test"].summary()
-    table = data.tables["test"].iloc[numbers].reset_index(drop=True)
-    predictions = pd.concat(
-        [
-            table[["path", "group", "label"]].rename(columns={"path": "video"}),
-            pd.DataFrame(probabilities, columns=data.classes),
-        ],
-        axis=1,
-    )
-    metrics = record.metrics
-    accuracy = accuracy_interval(predictions)
-    summary = _summary(classifier, data, device)
+    run, train = module.run, module.config.train
+    numbers, _, probabilities = module.scores["test"].videos()
+    predictions = predictions_table(data.tables["test"].iloc[numbers], probabilities, data.classes)
+    scores, metrics = module.scores["test"].summary(), run.metrics
+    test = measure_test(predictions) | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]}
+    summary = _summary(module, data, device)
     summary["seconds"]["test"] = seconds
-    summary |= {
-        "test": describe(predictions, data.classes)
-        | {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
-        | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]},
-        "best_epoch": metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict(),
-    }
-    record.finish(predictions, summary)
-    plots.save(plots.training_curves(metrics, title=record.folder.parent.name), record.folder / "curves")
+    best_epoch = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
+    run.finish(predictions, summary | {"test": test, "best_epoch": best_epoch})
+    curves.save(curves.training_curves(metrics, title=run.folder.parent.name), run.folder / "curves")
     print(
-        f"test accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}] on {len(predictions)} videos "
-        f"(chance {1 / len(data.classes):.3f}), epoch {epoch}, "
-        + (f"chosen on {train.choose_on}" if classifier.config.validates else "the last")
-        + f"; all in {record.folder}"
+        f"test accuracy {test['accuracy']:.3f} [{test['accuracy_low']:.3f}, {test['accuracy_high']:.3f}] on "
+        f"{len(predictions)} videos (chance {1 / len(data.classes):.3f}), epoch {epoch}, "
+        + (f"chosen on {train.choose_on}" if module.config.validates else "the last")
+        + f"; all in {run.folder}"
     )
 
 
-def masked(learner: MaskedModelling, data: ClipData, device: environment.Device) -> None:
-    """Record a model that learned without labels: summary, a picture of what it fills in, and a line of what to do."""
-    folder, epoch = learner.run.folder, learner.run.metrics.iloc[-1]
-    learner.run.finish(None, _summary(learner, data, device) | {"last_epoch": epoch.to_dict()})
-    plots.save(_reconstruction(learner, data), folder / "reconstruction")
+def masked(module: "MaskedModelling", data: ClipData, device: Device) -> None:
+    """Record a model that learned without labels, and print its reconstruction error in a line."""
+    folder, epoch = module.run.folder, module.run.metrics.iloc[-1]
+    module.run.finish(None, _summary(module, data, device) | {"last_epoch": epoch.to_dict()})
+    curves.save(_reconstruction(module, data), folder / "reconstruction")
     print(
         f"reconstruction error of unseen videos {epoch.val_loss:.3f} (1: knows nothing), after the last epoch; all in "
         f"{folder}; model.pretrained={folder} starts from it"
     )
 
 
-def _summary(learner: Learner, data: ClipData, device: environment.Device) -> dict[str, Any]:
-    """What a summary.json says of every run, whatever it learned."""
-    config = learner.config
-    model = learner.model.encoder if isinstance(learner, MaskedModelling) else learner.model
+def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[str, Any]:
+    """Collect what every summary.json says, whatever was learned."""
+    config = module.config
+    model = getattr(module.model, "encoder", module.model)
     return {
         "row": config.row,
         "name": config.name or config.row,
@@ -85,8 +75,8 @@ def _summary(learner: Learner, data: ClipData, device: environment.Device) -> di
         "epochs": config.train.epochs,
         "parameters": cost.count(model),
         "flops": cost.flops(model, config.data.frames, config.data.crop)["total"],
-        "seconds": {"training": float(learner.run.metrics.seconds.sum())},
-        "unreadable": learner.unreadable,
+        "seconds": {"training": float(module.run.metrics.seconds.sum())},
+        "unreadable": module.unreadable,
         "device": device.reason,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
         | {"python": platform.python_version()},
@@ -95,17 +85,17 @@ def _summary(learner: Learner, data: ClipData, device: environment.Device) -> di
 
 
 @torch.no_grad()
-def _reconstruction(learner: MaskedModelling, data: ClipData, clips: int = 2) -> Figure:
-    """Clips of the validation part: as they are, as a model sees them, and as it fills them in."""
-    learner.eval()
+def _reconstruction(module: "MaskedModelling", data: ClipData, clips: int = 2) -> Figure:
+    """Draw clips of the validation part: as they are, with their hidden part, and as the model fills them in."""
+    module.eval()
     torch.manual_seed(0)
-    batch = even_crops(next(iter(data.val_dataloader()))["clips"][:clips], learner.config.data.crop, 1)
-    normalised = learner.normalised(batch).to(learner.device)
-    views = [normalised, *learner.model.picture(normalised, learner.model(normalised))]
-    mean, std = (torch.tensor(of)[:, None, None, None] for of in (learner.model.mean, learner.model.std))
+    batch = even_crops(next(iter(data.val_dataloader()))["clips"][:clips], module.config.data.crop, 1)
+    normalised = module.normalised(batch).to(module.device)
+    views = [normalised, *module.model.picture(normalised, module.model(normalised))]
+    mean, std = (torch.tensor(of)[:, None, None, None] for of in (module.model.mean, module.model.std))
     pictures = [((view.cpu() * std + mean).clamp(0, 1) * 255).byte().permute(0, 2, 3, 4, 1).numpy() for view in views]
     names = ("clip", "seen", "filled in")
-    return plots_clips.contact_sheet(
+    return clip_plots.contact_sheet(
         {
             f"{name} {number + 1}": view[number]
             for number in range(len(batch))
@@ -115,10 +105,14 @@ def _reconstruction(learner: MaskedModelling, data: ClipData, clips: int = 2) ->
 
 
 def _commit() -> str | None:
-    git = ["git", "-C", str(environment.ROOT)]
+    """Name the checkout's commit, with `+changes` where its code or configuration differ, or the installed version."""
+    if not IN_CHECKOUT:
+        return importlib.metadata.version("hmdb-lib")
+    git = ["git", "-C", str(ROOT)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        status = [*git, "status", "--porcelain", "--", *CODE]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed else "")

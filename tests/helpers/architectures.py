@@ -41,3 +41,5 @@ VARIANTS = {
     "depth_34": ("r2plus1d", {"depth": 34, "blocks": 16}),
 }
 ROWS = {name: row[:2] for name, row in STUDY.items()} | VARIANTS
+# Rows that differ in kind; the others differ from one of them in a number.
+KINDS = ["cross1_self1", "cross1", "blocks4_cross2_self12", "videomae_small", *VARIANTS]

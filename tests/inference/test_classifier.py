@@ -19,28 +19,24 @@ from hmdb_lib.training import experiment as training
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 
 
-@pytest.fixture
-def run(tiny_config, tmp_path):
-    return write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+@pytest.fixture(scope="module")
+def classifier(hybrid_run):
+    return Classifier.load(hybrid_run.folder, "cpu", "fp32")
 
 
-@pytest.fixture
-def classifier(run):
-    return Classifier.load(run.folder, "cpu", "fp32")
-
-
-@pytest.fixture
-def long_video(tmp_path):
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory):
     """Three seconds: dark, bright, dark noise."""
+    file = tmp_path_factory.mktemp("long") / "long.mp4"
     random = np.random.default_rng(0)
     frames = [random.integers(low, low + 100, (48, 64, 3), dtype=np.uint8) for low in (0, 150, 0) for _ in range(20)]
-    write_video(tmp_path / "long.mp4", frames, 20)
-    return tmp_path / "long.mp4"
+    write_video(file, frames, 20)
+    return file
 
 
 @pytest.mark.slow
 def test_the_runs_own_test_videos_get_the_probabilities_that_the_run_recorded(tiny_config, tiny_videos):
-    run = training.run(tiny_config("cross1_self1", train__epochs=1, **SMALL))
+    run = training.train(tiny_config("cross1_self1", train__epochs=1, **SMALL))
     recorded = run.predictions
     predicted = Classifier.load(run.folder, "cpu", "fp32").predict([tiny_videos / video for video in recorded.video])
     probabilities = np.stack([video.probabilities for video in predicted.videos])
@@ -91,8 +87,8 @@ def test_three_crops_are_averaged(tiny_config, tmp_path, tiny_videos):
     assert video.probabilities.sum() == pytest.approx(1)
 
 
-def test_a_portable_file_predicts_as_its_run_does(run, classifier, tiny_videos, tmp_path):
-    portable.write(run.folder, tmp_path / "model.safetensors")
+def test_a_portable_file_predicts_as_its_run_does(hybrid_run, classifier, tiny_videos, tmp_path):
+    portable.write(hybrid_run.folder, tmp_path / "model.safetensors")
     handed_on = Classifier.load(tmp_path / "model.safetensors", "cpu", "fp32")
     one, other = (c.predict(tiny_videos / "dark" / "1.avi").videos[0] for c in (classifier, handed_on))
     assert one.top() == other.top()
@@ -152,23 +148,23 @@ def shell(run, *words):
     return command.main(["predict", *map(str, words), "--checkpoint", str(run.folder), "--device", "cpu"])
 
 
-def test_the_command_prints_the_best_classes_and_the_windows(run, long_video, capsys):
-    assert shell(run, long_video, "--window", 1, "--top", 1) == 0
+def test_the_command_prints_the_best_classes_and_the_windows(hybrid_run, long_video, capsys):
+    assert shell(hybrid_run, long_video, "--window", 1, "--top", 1) == 0
     first, *windows = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{long_video}: ")
     assert len(windows) == 3
 
 
-def test_the_command_prints_json_alone(run, tiny_videos, tmp_path, capsys):
+def test_the_command_prints_json_alone(hybrid_run, tiny_videos, tmp_path, capsys):
     (tmp_path / "notes.avi").write_text("not a video")
-    assert shell(run, tiny_videos / "dark" / "1.avi", tmp_path / "notes.avi", "--json") == 0
+    assert shell(hybrid_run, tiny_videos / "dark" / "1.avi", tmp_path / "notes.avi", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told["videos"][0]["top"]) == {"bright", "dark"}
     assert list(told["skipped"]) == [str(tmp_path / "notes.avi")]
 
 
-def test_the_command_prints_csv_alone(run, long_video, capsys, tmp_path):
-    assert shell(run, long_video, "--window", 1.5, "--csv") == 0
+def test_the_command_prints_csv_alone(hybrid_run, long_video, capsys, tmp_path):
+    assert shell(hybrid_run, long_video, "--window", 1.5, "--csv") == 0
     (tmp_path / "table.csv").write_text(capsys.readouterr().out)
     table = pd.read_csv(tmp_path / "table.csv")
     assert table.columns.tolist() == ["video", "start", "end", "rank", "class", "probability"]
@@ -176,9 +172,9 @@ def test_the_command_prints_csv_alone(run, long_video, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["missing.avi", "notes.avi"])
-def test_the_command_tells_bad_input_in_one_line(run, tmp_path, capsys, bad):
+def test_the_command_tells_bad_input_in_one_line(hybrid_run, tmp_path, capsys, bad):
     (tmp_path / "notes.avi").write_text("not a video")
-    assert shell(run, tmp_path / bad) == 2
+    assert shell(hybrid_run, tmp_path / bad) == 2
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1
 

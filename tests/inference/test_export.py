@@ -7,14 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import export
 from hmdb_lib.inference import trained as portable
-
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 
 
 def eager(run, clips):
@@ -26,60 +23,55 @@ def some(count):
     return torch.randint(0, 256, (count, 8, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
 
 
-@pytest.fixture
-def run(tiny_config, tmp_path):
-    return write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
-
-
 @pytest.mark.slow
-def test_an_onnx_model_gives_the_logits_for_any_number_of_clips(run, tmp_path):
-    export.write(run.folder, tmp_path / "model.onnx")
+def test_an_onnx_model_gives_the_logits_for_any_number_of_clips(hybrid_run, tmp_path):
+    export.write(hybrid_run.folder, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (logits,) = session.run(None, {"clips": some(count).numpy()})
-        assert abs(logits - eager(run, some(count))).max() < 1e-3
+        assert abs(logits - eager(hybrid_run, some(count))).max() < 1e-3
     described = {prop.key: prop.value for prop in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert json.loads(described["hmdb_lib"])["classes"] == ["bright", "dark"]
 
 
 @pytest.mark.slow
-def test_a_torch_program_gives_the_logits_for_any_number_of_clips(run, tmp_path):
-    export.write(run.folder, tmp_path / "model.pt2")
+def test_a_torch_program_gives_the_logits_for_any_number_of_clips(hybrid_run, tmp_path):
+    export.write(hybrid_run.folder, tmp_path / "model.pt2")
     described = {"hmdb_lib": ""}
     program = torch.export.load(tmp_path / "model.pt2", extra_files=described)
     for count in (1, 5):
-        assert abs(program.module()(some(count)).detach().numpy() - eager(run, some(count))).max() < 1e-3
+        assert abs(program.module()(some(count)).detach().numpy() - eager(hybrid_run, some(count))).max() < 1e-3
     assert json.loads(described["hmdb_lib"])["classes"] == ["bright", "dark"]
 
 
 @pytest.mark.slow
-def test_an_openvino_model_gives_the_logits_for_any_number_of_clips(run, tmp_path):
+def test_an_openvino_model_gives_the_logits_for_any_number_of_clips(hybrid_run, tmp_path):
     openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    export.write(run.folder, tmp_path / "out" / "model.xml")
+    export.write(hybrid_run.folder, tmp_path / "out" / "model.xml")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model.bin", "model.xml"]
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     model = openvino.compile_model(tmp_path / "out" / "model.xml", "CPU", exact)
     for count in (1, 5):
-        assert abs(model(some(count).numpy())[0] - eager(run, some(count))).max() < 1e-3
+        assert abs(model(some(count).numpy())[0] - eager(hybrid_run, some(count))).max() < 1e-3
     described = openvino.Core().read_model(tmp_path / "out" / "model.xml").get_rt_info("hmdb_lib").astype(str)
     assert json.loads(described)["classes"] == ["bright", "dark"]
 
 
 @pytest.mark.slow
-def test_an_export_that_computes_something_else_is_not_written(run, tmp_path, monkeypatch):
+def test_an_export_that_computes_something_else_is_not_written(hybrid_run, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "DIFFERENCE", -1.0)
     with pytest.raises(UserError, match="would differ"):
-        export.write(run.folder, tmp_path / "model.pt2")
+        export.write(hybrid_run.folder, tmp_path / "model.pt2")
     assert list(tmp_path.rglob("*.pt2")) == []
 
 
-def test_an_ending_that_means_nothing_is_told(run, tmp_path):
+def test_an_ending_that_means_nothing_is_told(hybrid_run, tmp_path):
     with pytest.raises(UserError, match=r"none of \.safetensors, \.pt2, \.onnx, \.xml"):
-        export.write(run.folder, tmp_path / "model.h5")
+        export.write(hybrid_run.folder, tmp_path / "model.h5")
 
 
-def test_the_command_writes_the_portable_file(run, tmp_path, capsys):
-    assert command.main(["export", str(run.folder), "--to", str(tmp_path / "out" / "model.safetensors")]) == 0
+def test_the_command_writes_the_portable_file(hybrid_run, tmp_path, capsys):
+    assert command.main(["export", str(hybrid_run.folder), "--to", str(tmp_path / "out" / "model.safetensors")]) == 0
     assert portable.read(tmp_path / "out" / "model.safetensors").classes == ["bright", "dark"]
 
 
@@ -88,7 +80,7 @@ def test_the_command_tells_bad_input_in_one_line(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_missing_library_is_told(run, tmp_path, monkeypatch):
+def test_a_missing_library_is_told(hybrid_run, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UserError, match="pip install onnxscript"):
-        export.write(run.folder, tmp_path / "model.onnx")
+        export.write(hybrid_run.folder, tmp_path / "model.onnx")

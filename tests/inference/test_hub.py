@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers.finished_run import write_finished_run
 from helpers.web import serve
 
 from hmdb_lib.errors import UserError
@@ -20,21 +19,16 @@ def web(monkeypatch, tmp_path):
         yield server
 
 
-@pytest.fixture
-def run(tiny_config, tmp_path):
-    return write_finished_run(tiny_config(model__blocks=1), tmp_path / "run")
-
-
-def test_a_model_that_was_pushed_is_pulled_with_the_same_weights(web, run):
-    hub.push(run.folder, "someone/model", endpoint=web.url)
+def test_a_model_that_was_pushed_is_pulled_with_the_same_weights(web, hybrid_run):
+    hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
     pulled = portable.read(hub.pull("someone/model", endpoint=web.url))
-    own = portable.read(run.folder)
+    own = portable.read(hybrid_run.folder)
     assert pulled.config == own.config
     assert all(torch.equal(value, own.state[name]) for name, value in pulled.state.items())
 
 
-def test_the_card_tells_the_accuracy_with_its_interval_the_protocol_and_the_limits(web, run):
-    hub.push(run.folder, "someone/model", endpoint=web.url)
+def test_the_card_tells_the_accuracy_with_its_interval_the_protocol_and_the_limits(web, hybrid_run):
+    hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
     card = web.commits["someone/model"]["README.md"].decode()
     assert "Test accuracy **75.0 %** (95 % interval over source videos 30.0 to 95.0) on 4 videos" in card
     assert "The epoch was chosen on validation" in card

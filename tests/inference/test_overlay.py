@@ -17,12 +17,12 @@ BASELINE = {"row": "baseline", "model__blocks": 1}
 CLIP = {"data__clip_seconds": 1}
 
 
-@pytest.fixture
-def run(tiny_config, tmp_path):
-    return write_finished_run(tiny_config(**HYBRID, **CLIP), tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(tiny_experiment, tmp_path_factory):
+    return write_finished_run(tiny_experiment(**HYBRID, **CLIP), tmp_path_factory.mktemp("hybrid") / "run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def classifier(run):
     return Classifier.load(run.folder, "cpu", "fp32")
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -11,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
-
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+from hmdb_lib.results.runs import Run
 
 
 @pytest.fixture
-def run(tiny_config, tmp_path):
-    return write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+def run(hybrid_run, tmp_path):
+    """A copy, to spoil."""
+    return Run(shutil.copytree(hybrid_run.folder, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_the_built_model_gives_the_logits_of_the_saved_one(run, file):
 
 
 def test_published_runs_keep_their_own_normalisation(tiny_config, tmp_path):
-    config = tiny_config(model__blocks=1, data__normalise="published")
+    config = tiny_config(model__blocks=1, data__normalize="published")
     run = write_finished_run(config, tmp_path / "run")
     assert portable.read(run.folder).mean == (0.45, 0.45, 0.45)
 

@@ -6,15 +6,13 @@ import sys
 
 import pytest
 import torch
-from helpers.architectures import CLASSES, ROWS, STUDY, VARIANTS
+from helpers.architectures import CLASSES, KINDS, ROWS, STUDY
 from torch import Tensor, nn
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.backbones.resnets import TimeConv
 from hmdb_lib.models.heads.perceiver import AttentionLayer
-
-QUICK = {"cross1_self1", "videomae_small", *VARIANTS} - {"depth_34"}
 
 
 def build(architecture: str, arguments: dict) -> nn.Module:
@@ -35,9 +33,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(row, marks=[] if row in QUICK else pytest.mark.slow) for row in ROWS]
-)
+@pytest.fixture(scope="module", params=KINDS)
 def model(request: pytest.FixtureRequest) -> nn.Module:
     return build(*ROWS[request.param])
 

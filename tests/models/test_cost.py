@@ -27,7 +27,7 @@ def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
 
 @pytest.mark.parametrize("row", sorted(config.rows().keys() & STUDY.keys()))
 def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
-    arguments = config.load(row, auto="hmdb51").architecture()
+    arguments = config.load(row, ["data=hmdb51"]).architecture()
     closed = cost.closed_form(arguments.pop("name"), arguments, CLASSES)
     assert (closed["cnn"], closed["total"] - closed["cnn"]) == STUDY[row][2:]
 

@@ -80,7 +80,7 @@ def test_the_hidden_is_learned_where_it_can_be_known(make):
     model = make()
     ramp = torch.linspace(0, 12, 64)
     stripes = torch.stack([(ramp[:, None] + 0 * ramp).sin(), (ramp[None] + 0 * ramp[:, None]).sin()])
-    clips = stripes[:, None, None].expand(2, 3, 8, 64, 64).repeat(2, 1, 1, 1, 1)
+    clips = stripes[:, None, None].expand(2, 3, 8, 64, 64)
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
     losses = []
     for _ in range(50):

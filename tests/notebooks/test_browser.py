@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 # Chromium's own calls home, which would fail as page errors where there is no network.
@@ -142,7 +142,7 @@ def opened(browser, lab):
 
 def test_the_first_notebook_trains_without_an_error_on_the_page(opened):
     notebook = opened("00_start_here")
-    assert notebook.cell("training.run(").locator("img").count() == 1
+    assert notebook.cell("training.train(").locator("img").count() == 1
     assert notebook.failures() == []
 
 

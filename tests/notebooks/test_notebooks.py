@@ -12,7 +12,7 @@ import yaml
 from helpers.tiny_hmdb51 import VIDEOS, files_in, mirror
 from helpers.web import serve
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCREEN = 60  # lines

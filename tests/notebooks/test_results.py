@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.results import runs
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 from hmdb_lib import notebook
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 
 NOTEBOOK = ROOT / "notebooks" / "00_start_here.ipynb"

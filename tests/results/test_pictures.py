@@ -5,7 +5,7 @@ import runpy
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 
 FIGURES = ROOT / "results" / "figures"
 

@@ -7,7 +7,8 @@ import torch
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.video import Timeline, scan, write_video
+from hmdb_lib.data.transforms import even_crops
+from hmdb_lib.data.video import Timeline, read_frames, scan, write_video
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.studies.clip_length import by_native_length, judge_lengths
 
@@ -60,9 +61,11 @@ def test_a_hybrid_sees_in_parts_every_frame_of_the_whole(tiny_config, tmp_path, 
     classifier = classifier_of(
         tiny_config("cross1_self1", **SMALL, data__frame_step=1, data__clip_seconds="null"), tmp_path / "run"
     )
-    indices = classifier.rule.whole(scan(long_video))
-    parts = list(classifier._parts(long_video, indices, 8))
-    (whole,) = classifier._parts(long_video, indices, len(indices))
+    parts = []
+    classifier.model.backbone.register_forward_pre_hook(lambda module, clips: parts.extend(clips))
+    classifier.whole(long_video)
+    frames = read_frames(long_video, classifier.rule.whole(scan(long_video)), (66, 88))
+    whole = classifier.normalised(even_crops(torch.from_numpy(frames)[None], 64, 1))
     assert [part.shape[2] for part in parts] == [8] * 9 + [9]
     assert torch.equal(torch.cat(parts, 2), whole)
 

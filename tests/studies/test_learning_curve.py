@@ -10,11 +10,6 @@ from hmdb_lib.studies import learning_curve as stages
 SMALL = ["model.blocks=1", "hybrid.latents=8", "hybrid.width=64"]
 
 
-@pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
-def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, count, epochs):
-    assert stages._epochs(tiny_config(data__sources=count), updates=6, split=1) == epochs
-
-
 def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
     for label in ("run", "walk"):
         (tmp_path / label).mkdir()
@@ -28,6 +23,15 @@ def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
     place = environment.Place("local", tmp_path, tmp_path / "results")
     jobs = stages.plan({"scratch": ["baseline"]}, [9], [1, 2], [0], 12, changes, place)["scratch", 9]
     assert [job.config.train.epochs for job in jobs] == [2, 6]  # 12 videos train in split 1, 4 in split 2
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
+def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, tmp_path, count, epochs):
+    config = tiny_config()
+    changes = ["data=folder", f"data.root={config.data.root}", "train.batch_size=4"]
+    place = environment.Place("local", tmp_path, tmp_path / "results")
+    (job,) = stages.plan({"scratch": ["baseline"]}, [count], [1], [0], 6, changes, place)["scratch", count]
+    assert job.config.train.epochs == epochs
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from hmdb_lib import environment
+from hmdb_lib import cli, environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run
@@ -25,7 +25,7 @@ def tiny(tiny_videos, **more):
     """What makes a run of seconds out of any row, as a study is told it."""
     keys = {
         **{"data": "folder", "data.root": tiny_videos, "data.frames": 8, "data.resize": "[66,88]", "data.crop": 64},
-        **{"data.workers": 0, "model.pretrained": "none", "model.blocks": 2, "evaluate.clips": 2},
+        **{"data.workers": 0, "model.pretrained": "none", "model.blocks": 1, "evaluate.clips": 2},
         **{"train.epochs": 1, "train.batch_size": 4, "train.warmup_epochs": 0, "train.precision": "fp32"},
     }
     return [f"{key}={value}" for key, value in (keys | more).items()]
@@ -61,7 +61,7 @@ def pretend(job, right, seconds=60.0):
 
 
 def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
-    monkeypatch.setattr(launch, "TRAIN", "there is nothing to start")
+    monkeypatch.setattr(launch, "TRAIN", ["there is nothing to start"])
     changes = tiny(tiny_videos)
     for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
         pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
@@ -140,7 +140,7 @@ def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
 
 @pytest.mark.slow
 def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place, tiny_videos, capfd, monkeypatch):
-    monkeypatch.setattr(study, "_measure", lambda config, place: 1.0)
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1.0] * len(missing))
     # A crop of 72 pixels cannot be cut into VideoMAE's patches of 16.
     changes = tiny(tiny_videos, **{"data.resize": "[72,96]", "data.crop": 72})
     with pytest.raises(UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2"):
@@ -152,14 +152,31 @@ def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place,
 
 def start(results, changes):
     command = [sys.executable, "-m", "hmdb_lib", "study", "baseline", "--seeds", "0", "1", *changes]
-    return subprocess.Popen(command, env=os.environ | {"HMDB_RESULTS": str(results)}, start_new_session=True)
+    # One thread, as Ray gives a run of one core.
+    given = os.environ | {"HMDB_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=given, start_new_session=True)
+
+
+def table_in(results):
+    return next((results / "tables").glob("*.csv")).read_text()
+
+
+@pytest.fixture(scope="module")
+def changes(tiny_videos):
+    return tiny(tiny_videos, **{"train.epochs": 3})
+
+
+@pytest.fixture(scope="module")
+def whole(changes, tmp_path_factory):
+    """The table of a study of two runs that nothing disturbs."""
+    results = tmp_path_factory.mktemp("whole")
+    assert start(results, changes).wait() == 0
+    return table_in(results)
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table(tiny_videos, tmp_path):
-    changes = tiny(tiny_videos, **{"train.epochs": 2})
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert start(whole, changes).wait() == 0
+def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table(changes, whole, tiny_videos, tmp_path):
+    cut = tmp_path / "cut"
     second = cut / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
     child = start(cut, changes)
     while not (second / "metrics.csv").exists():
@@ -170,27 +187,19 @@ def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table
     time.sleep(2)
     assert not (second / "summary.json").exists(), "the run went on without its study"
     assert start(cut, changes).wait() == 0
-    tables = [next((folder / "tables").glob("*.csv")).read_text() for folder in (whole, cut)]
-    assert tables[0] == tables[1]
+    assert table_in(cut) == whole
 
 
 @pytest.mark.slow
-def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(tiny_videos, tmp_path, monkeypatch):
-    changes = tiny(tiny_videos, **{"train.epochs": 3})
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Ray gives a run of one core
-    monkeypatch.setattr(study, "_measure", lambda config, place: 1.0)
-    tables = {}
-    for on in ("here", "ray"):
-        monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / on))
-        victim = tmp_path / "ray" / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
-        killer = threading.Thread(target=kill_when_it_has_an_epoch, args=(victim,))
-        if on == "ray":
-            killer.start()
-        files = study.run(["baseline"], [1], [0, 1], changes, to_log=True, on=on)
-        tables[on] = files[0].read_text()
+def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(changes, whole, place, tiny_videos, monkeypatch):
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1.0] * len(missing))
+    victim = place.results / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
+    killer = threading.Thread(target=kill_when_it_has_an_epoch, args=(victim,))
+    killer.start()
+    study.run(["baseline"], [1], [0, 1], changes, on="ray")
     killer.join()
     assert "resuming after epoch" in (victim / "log.txt").read_text()
-    assert tables["here"] == tables["ray"]
+    assert table_in(place.results) == whole
 
 
 def kill_when_it_has_an_epoch(folder):
@@ -201,3 +210,12 @@ def kill_when_it_has_an_epoch(folder):
         words = process.info["cmdline"] or []
         if "seed=1" in words and any(word.endswith("train.py") for word in words):
             process.kill()
+
+
+@pytest.mark.parametrize("how", [["--config", "{file}"], ["--config={file}"]])
+def test_a_configuration_file_may_be_joined_to_its_option(tmp_path, monkeypatch, how):
+    seen = {}
+    monkeypatch.setattr(study, "run", lambda *names, file, **more: seen.update(file=file, changes=names[3]))
+    file = tmp_path / "own.yaml"
+    assert cli.main(["study", "baseline", *[word.format(file=file) for word in how], "train.lr=0.1"]) == 0
+    assert seen == {"file": file, "changes": ["train.lr=0.1"]}

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from hmdb_lib import config
-from hmdb_lib.environment import Device
+from hmdb_lib import config, environment
+from hmdb_lib.device import Device
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import batch_size
 from hmdb_lib.training import experiment as training
-from hmdb_lib.training.batch_size import MOST, WITHOUT_GPU, largest, settle, training_step
+from hmdb_lib.training.batch_size import MOST, WITHOUT_GPU, find_batch_size, largest, training_step
+from hmdb_lib.training.modules import MaskedModelling
 
 CPU = Device("cpu", "fp32", "cpu", "a reason")
 GPU = Device("cuda", "bf16", "a GPU", "a reason")
@@ -64,40 +65,41 @@ def fake_gpu(monkeypatch):
     return shares
 
 
-def test_on_a_gpu_it_is_told_and_the_memory_is_given_back(tiny_config, tmp_path, fake_gpu, capsys):
-    assert settle(tiny_config(train__batch_size="auto"), tmp_path, GPU).train.batch_size == 24
+def test_on_a_gpu_it_is_told_and_the_memory_is_given_back(tiny_config, fake_gpu, capsys):
+    assert find_batch_size(tiny_config(train__batch_size="auto"), GPU) == 24
     assert "batch size: 24, the largest up to 512 that fits into 90% of the memory of a GPU" in capsys.readouterr().out
     assert fake_gpu == [0.9, 1.0]
 
 
-def test_when_not_one_clip_fits_it_is_told_what_to_do(tiny_config, tmp_path, fake_gpu, monkeypatch):
+def test_when_not_one_clip_fits_it_is_told_what_to_do(tiny_config, fake_gpu, monkeypatch):
     monkeypatch.setattr(batch_size, "training_step", lambda config, device: limited(0, []))
     with pytest.raises(UserError, match=r"not one clip fits on a GPU; set train\.checkpointing=true"):
-        settle(tiny_config(train__batch_size="auto"), tmp_path, GPU)
+        find_batch_size(tiny_config(train__batch_size="auto"), GPU)
     assert fake_gpu[-1] == 1.0
 
 
-def test_a_number_is_left_alone(tiny_config, tmp_path):
-    asked = tiny_config(train__batch_size=3)
-    assert settle(asked, tmp_path, GPU) is asked
+def test_a_run_that_was_started_keeps_its_batch_on_another_machine(tiny_config, tmp_path):
+    place = environment.Place("local", tmp_path, tmp_path)
+    Run.start(tiny_config(train__batch_size=24), tmp_path)
+    assert training.resolve(tiny_config(train__batch_size="auto"), place).config.train.batch_size == 24
 
 
-def test_a_run_that_was_started_goes_on_with_its_batch_on_another_machine(tiny_config, tmp_path, fake_gpu, capsys):
-    asked = tiny_config(train__batch_size="auto")
-    Run.start(settle(asked, tmp_path, GPU), tmp_path)
-    again = settle(asked, tmp_path, CPU)
-    assert again.train.batch_size == Run.start(again, tmp_path).config.train.batch_size == 24
-    assert "batch size: 24, as " in capsys.readouterr().out
+def test_masked_modelling_is_tried_by_its_own_step(tiny_config, monkeypatch):
+    asked = tiny_config("masked_hybrid", data__frames=8, data__crop=64, hybrid__latents=4, model__blocks=4)
+    seen = []
+    monkeypatch.setattr(MaskedModelling, "stop_at_nonsense", lambda self, loss: seen.append(loss.item()))
+    training_step(asked, CPU)(2)
+    assert 0.5 < seen[0] < 2, "a loss of normalized pixels, not of classes"
 
 
 def test_a_run_without_a_gpu_records_the_batch_and_its_final_fit_takes_it(tiny_config, monkeypatch, capsys):
-    run = training.run(tiny_config(train__batch_size="auto", train__epochs=1, train__device="cpu"))
+    run = training.train(tiny_config(train__batch_size="auto", train__epochs=1, train__device="cpu"))
     assert run.config.train.batch_size == WITHOUT_GPU
     assert f"batch size: {WITHOUT_GPU}, nothing is tried on cpu" in capsys.readouterr().out
     monkeypatch.setattr(batch_size, "WITHOUT_GPU", 2)
     asked = tiny_config(train__batch_size="auto", train__epochs=1, train__device="cpu", train__final_fit="true")
-    assert training.run(asked).config.train.batch_size == WITHOUT_GPU
-    assert training.run(tiny_config(train__batch_size="auto", train__epochs=1)).finished
+    assert training.train(asked).config.train.batch_size == WITHOUT_GPU
+    assert training.train(tiny_config(train__batch_size="auto", train__epochs=1)).finished
 
 
 @pytest.mark.parametrize("several", ["train.devices=2", "train.machines=2"])

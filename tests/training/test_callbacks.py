@@ -29,7 +29,7 @@ def test_a_slow_loader_is_told_once_with_what_to_change(trainer, capsys):
     epoch(callback, trainer, wait=0.01, work=0.001)
     said = capsys.readouterr().out
     assert "the loader is the limit: " in said
-    assert "data_prep extract, or raise data.workers (now 2)" in said
+    assert "hmdb extract, or raise data.workers (now 2)" in said
     epoch(callback, trainer, wait=0.01, work=0.001)
     assert not capsys.readouterr().out
 

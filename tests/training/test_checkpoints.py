@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import experiment as training
@@ -41,15 +41,27 @@ def stop_after(epoch, monkeypatch):
     monkeypatch.setattr(Run, "write_epoch", cut)
 
 
-@pytest.fixture
-def cut(tiny_config, monkeypatch):
-    """A run of four epochs that stopped in its third, its last and previous checkpoints there."""
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def cut_once(tiny_experiment, tmp_path_factory):
+    """A results folder, and beside it what a run of four epochs that stopped in its third left there."""
+    results = tmp_path_factory.mktemp("cut") / "results"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(results))
         stop_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
-            training.run(tiny_config(train__epochs=4))
-    config = tiny_config(train__epochs=4)
-    return config, Run.of(config, os.environ["HMDB_RESULTS"])
+            training.train(tiny_experiment(train__epochs=4))
+    return results, results.rename(results.with_name("kept"))
+
+
+@pytest.fixture
+def cut(cut_once, tiny_experiment, monkeypatch):
+    """A run of four epochs that stopped in its third, its last and previous checkpoints there."""
+    results, kept = cut_once
+    shutil.copytree(kept, results)  # where it was trained: Lightning warns of a checkpoint that was moved
+    monkeypatch.setenv("HMDB_RESULTS", str(results))
+    config = tiny_experiment(train__epochs=4)
+    yield config, Run.of(config, results)
+    shutil.rmtree(results)
 
 
 def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
@@ -58,14 +70,14 @@ def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
     assert epochs == [0, 1]
 
 
-def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_config, capsys):
+def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_experiment, capsys):
     config, run = cut
     os.truncate(run.last, run.last.stat().st_size // 2)
-    resumed = training.run(config)
+    resumed = training.train(config)
     printed = capsys.readouterr().out
     assert "last.ckpt: torn (" in printed
     assert "resuming after epoch 1 of 4" in printed
-    assert_same(resumed, training.run(tiny_config(train__epochs=4, name="whole")))
+    assert_same(resumed, training.train(tiny_experiment(train__epochs=4, name="whole")))
     assert not run.previous.exists()
 
 
@@ -101,7 +113,7 @@ def test_a_fault_is_one_line_and_the_last_checkpoint_stays(cut, monkeypatch, fau
 
     monkeypatch.setattr(VideoClassifier, "training_step", fail)
     with pytest.raises(UserError, match=told) as caught:
-        training.run(config)
+        training.train(config)
     assert "\n" not in str(caught.value)
     assert run.last.read_bytes() == before
 
@@ -119,7 +131,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written_leaves_the_one_before(c
 
     monkeypatch.setattr("hmdb_lib.training.checkpoints.torch.save", fill)
     with pytest.raises(UserError, match="the disk is full"):
-        training.run(config)
+        training.train(config)
     assert run.last.read_bytes() == before
     assert list(run.checkpoints.glob("*.part")) == []
 
@@ -132,7 +144,7 @@ def test_a_results_folder_that_vanishes_is_told(tiny_config, monkeypatch):
     save = WholeCheckpoints.save_checkpoint
     monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", vanish)
     with pytest.raises(UserError, match="the results folder is gone; is the disk or Drive"):
-        training.run(tiny_config())
+        training.train(tiny_config())
 
 
 def test_a_fault_of_the_thread_that_writes_for_tensorboard_is_told_once(tiny_config):
@@ -145,17 +157,17 @@ def test_a_fault_of_the_thread_that_writes_for_tensorboard_is_told_once(tiny_con
             trainer.logger.experiment.flush()
 
     with pytest.raises(UserError, match="the results folder is gone"):
-        training.run(tiny_config(), [Vanish()])
+        training.train(tiny_config(), callbacks=[Vanish()])
 
 
 def test_a_loss_that_is_not_a_number_is_told_and_the_last_checkpoint_stays(cut, monkeypatch):
     config, run = cut
     before = run.last.read_bytes()
     monkeypatch.setattr(
-        "hmdb_lib.training.learner.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
+        "hmdb_lib.training.modules.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
     )
     with pytest.raises(UserError, match=r"the loss is nan; the last checkpoint is kept\. Lower train\.lr"):
-        training.run(config)
+        training.train(config)
     assert run.last.read_bytes() == before
 
 
@@ -177,4 +189,4 @@ def test_a_run_killed_again_and_again_ends_with_the_same_digits(tiny_config, tmp
         child.send_signal(signal.SIGKILL)
         child.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert_same(run, training.run(whole))
+    assert_same(run, training.train(whole))

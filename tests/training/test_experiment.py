@@ -12,11 +12,12 @@ import torch
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import config, environment, models
+from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.runs import Run, read_runs
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import VideoClassifier
-from hmdb_lib.training.optim import make_optimiser, make_schedule, parameter_groups
+from hmdb_lib.training.optim import make_optimizer, make_schedule, parameter_groups
 
 SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 
@@ -27,7 +28,7 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     torch.manual_seed(0)
     model = models.build(classes=2, **config.architecture())
     before = {name: value.clone() for name, value in model.named_parameters()}
-    optimiser = make_optimiser(model, config.train, fused=True)
+    optimiser = make_optimizer(model, config.train, fused=True)
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
     classifier = VideoClassifier(config, model)
     clips = torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8)
@@ -39,14 +40,14 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
 
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
 def test_a_fused_step_on_channels_last_weights_is_the_plain_one(tiny_config, optimiser):
-    train = tiny_config(train__optimiser=optimiser).train
+    train = tiny_config(train__optimizer=optimiser).train
     torch.manual_seed(0)
     # In double precision: Adam divides by the gradient's size, and blows up the rounding of one that is almost zero.
     plain = models.build("r2plus1d", classes=2, blocks=1).double().to(memory_format=torch.channels_last_3d)
     fused = copy.deepcopy(plain)
-    clips = torch.randn(2, 3, 8, 64, 64).double().to(memory_format=torch.channels_last_3d)
+    clips = torch.randn(1, 3, 8, 64, 64).double().to(memory_format=torch.channels_last_3d)
     for model in (plain, fused):
-        step = make_optimiser(model, train, fused=model is fused)
+        step = make_optimizer(model, train, fused=model is fused)
         for _ in range(2):
             step.zero_grad()
             model(clips).square().sum().backward()
@@ -65,7 +66,7 @@ def test_gradients_are_shortened_under_mixed_precision_too(tiny_config, monkeypa
         return step(self, lambda: loss)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", look)
-    training.run(tiny_config(train__precision="bf16", train__clip_norm=1e-3, train__epochs=1))
+    training.train(tiny_config(train__precision="bf16", train__clip_norm=1e-3, train__epochs=1))
     assert max(norms) <= 1.001e-3
 
 
@@ -78,7 +79,7 @@ def test_the_cross_attention_learns_except_as_published(tiny_config, row, moves)
     model = models.build(classes=2, **config.architecture())
     cross = model.components()["cross_attention"]
     before = [parameter.clone() for parameter in cross]
-    optimiser = make_optimiser(model, config.train, fused=True)
+    optimiser = make_optimizer(model, config.train, fused=True)
     clips = torch.randn(2, 3, 8, 64, 64)
     torch.nn.functional.cross_entropy(model(clips), torch.tensor([0, 1])).backward()
     optimiser.step()
@@ -113,12 +114,12 @@ def test_the_rate_rises_linearly_and_then_follows_the_schedule(tiny_config, sche
     assert rates[-1] == pytest.approx(end, abs=1e-3)
 
 
-def test_a_run_leaves_everything_that_it_promises(tiny_config):
-    run = training.run(tiny_config())
+def test_a_run_leaves_everything_that_it_promises(trained_run):
+    run = trained_run
     assert {file.name for file in run.folder.iterdir()} >= {
         *("config.yaml", "metrics.csv", "summary.json", "predictions.csv", "curves.png"),
     }
-    assert run.metrics.epoch.tolist() == [0, 1]
+    assert run.metrics.epoch.tolist() == [0, 1, 2]
     assert {"train_clip_loss", "val_video_accuracy", "lr", "seconds"} <= set(run.metrics.columns)
     assert run.summary["test"]["videos"] == len(run.predictions) == 4
     assert run.summary["parameters"]["total"] == sum(
@@ -128,20 +129,21 @@ def test_a_run_leaves_everything_that_it_promises(tiny_config):
     assert read_runs(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
 
 
-def test_a_finished_run_is_skipped(tiny_config, capsys):
-    run = training.run(tiny_config(train__epochs=1))
+def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, capsys):
+    run = trained_run
+    monkeypatch.setenv("HMDB_RESULTS", str(run.folder.parents[2]))
     stamp = (run.folder / "summary.json").stat().st_mtime_ns
-    training.run(tiny_config(train__epochs=1))
+    training.train(tiny_experiment(train__epochs=3))
     assert (run.folder / "summary.json").stat().st_mtime_ns == stamp
     assert "already finished" in capsys.readouterr().out
 
 
 def test_a_run_whose_summary_was_cut_off_is_judged_again(tiny_config):
-    run = training.run(tiny_config(train__epochs=1))
+    run = training.train(tiny_config(train__epochs=1))
     whole = run.summary
     (run.folder / "summary.json").write_text('{"row": "base')
     assert not run.finished
-    again = training.run(tiny_config(train__epochs=1))
+    again = training.train(tiny_config(train__epochs=1))
     assert again.summary["test"] == whole["test"]
     assert len(again.metrics) == 1
 
@@ -158,7 +160,7 @@ def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, monkeypatch):
-    whole = training.run(tiny_config(name="whole"))
+    whole = training.train(tiny_config(name="whole"))
 
     def cut(self, row):
         write(self, row)
@@ -169,8 +171,8 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, m
     with monkeypatch.context() as patch:
         patch.setattr(Run, "write_epoch", cut)
         with pytest.raises(KeyboardInterrupt):
-            training.run(tiny_config(name="cut"))
-    resumed = training.run(tiny_config(name="cut"))
+            training.train(tiny_config(name="cut"))
+    resumed = training.train(tiny_config(name="cut"))
     columns = [name for name in whole.metrics.columns if name != "seconds"]
     pd.testing.assert_frame_equal(whole.metrics[columns], resumed.metrics[columns], check_exact=True)
     pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
@@ -181,7 +183,7 @@ def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny
     shutil.copytree(tiny_videos, broken)
     (broken / "bright" / "0.avi").write_text("this is not a video")
     (broken / "dark" / "15.avi").write_text("nor is this")
-    run = training.run(tiny_config(data__root=broken))
+    run = training.train(tiny_config(data__root=broken))
     assert set(run.summary["unreadable"]) == {"bright/0.avi", "dark/15.avi"}
     assert len(run.predictions) == 3
     assert capsys.readouterr().out.count("bright/0.avi: ") == 1
@@ -192,19 +194,18 @@ def test_on_request_a_video_that_cannot_be_read_stops_the_run_at_the_start(tiny_
     shutil.copytree(tiny_videos, broken)
     (broken / "bright" / "0.avi").write_text("this is not a video")
     with pytest.raises(UserError, match=r"1 of 16 videos cannot be read .*bright/0\.avi"):
-        training.run(tiny_config(data__root=broken, data__on_error="stop"))
+        training.train(tiny_config(data__root=broken, data__on_error="stop"))
 
 
-def test_the_test_part_is_judged_by_the_epoch_that_validation_chose(tiny_config):
-    run = training.run(tiny_config(train__epochs=3))
+def test_the_test_part_is_judged_by_the_epoch_that_validation_chose(trained_run):
+    run = trained_run
     best = run.metrics.sort_values(["val_video_accuracy", "val_video_loss"], ascending=[False, True]).epoch.iloc[0]
     assert run.summary["best_epoch"]["epoch"] == best
     assert torch.load(run.best, weights_only=True)["epoch"] == best
 
 
-def test_a_summary_is_plain_json(tiny_config):
-    run = training.run(tiny_config(train__epochs=1))
-    summary = json.loads((run.folder / "summary.json").read_text())
+def test_a_summary_is_plain_json(trained_run):
+    summary = json.loads((trained_run.folder / "summary.json").read_text())
     assert {"device", "versions", "commit", "seconds", "parameters"} <= set(summary)
 
 
@@ -212,11 +213,11 @@ def test_a_device_that_is_not_there_is_told():
     if torch.backends.mps.is_available():
         pytest.skip("this machine has every device but cuda")
     with pytest.raises(UserError, match=r"train\.device=mps: there is none here"):
-        environment.device("mps")
+        choose_device("mps")
 
 
 def test_precision_can_be_asked_for_and_its_reason_is_told():
-    chosen = environment.device("cpu", "fp32")
+    chosen = choose_device("cpu", "fp32")
     assert (chosen.precision, chosen.reason) == ("fp32", "cpu, fp32: as asked for")
 
 
@@ -230,7 +231,7 @@ def test_real_clips_train_and_are_judged_fold_by_fold(real_data, tmp_path, monke
         "quick=true",
         "data.limit=2",
     ]
-    run = training.run(config.load("baseline", changes))
+    run = training.train(config.load("baseline", changes))
     assert run.folder.name == "ut_interaction-split3-seed0-quick"
     assert run.summary["test"]["videos"] == 12
     assert run.predictions.group.nunique() == 2
@@ -272,7 +273,7 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
             states.append({key: value.clone() for key, value in module.model.state_dict().items()})
 
     changes = {"train__frozen_epochs": 1, "train__epochs": 2, "model__pretrained": run.folder}
-    training.run(tiny_config("cross1_self1", **SMALL, **changes), [Keep()])
+    training.train(tiny_config("cross1_self1", **SMALL, **changes), callbacks=[Keep()])
     moved = [{key for key, value in epoch.items() if not torch.equal(value, state[f"model.{key}"])} for epoch in states]
     assert moved[0] == {"classifier.weight", "classifier.bias"}
     assert {"backbone.stem.0.weight", "backbone.stem.1.running_mean", "latents"} <= moved[1]
@@ -282,14 +283,14 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
 @pytest.mark.parametrize("row", ["masked_hybrid", "masked_videomae_small"])
 def test_a_run_without_labels_is_what_another_run_starts_from(tiny_config, row, capsys):
     small = {"model__blocks": 3, "hybrid__latents": 8, "hybrid__width": 64}
-    run = training.run(tiny_config(row, **small))
+    run = training.train(tiny_config(row, **small))
     assert run.folder.parents[1].name == "pretraining"
     assert list(run.metrics)[:3] == ["epoch", "train_loss", "val_loss"]
     assert (run.folder / "reconstruction.png").exists()
     assert "test" not in run.summary
     assert read_runs(environment.place().results).empty, "what has no accuracy is not among the results"
     second = {"masked_hybrid": "cross1_self1", "masked_videomae_small": "videomae_small"}[row]
-    after = training.run(tiny_config(second, **small, model__pretrained=run.folder, data__sources=4))
+    after = training.train(tiny_config(second, **small, model__pretrained=run.folder, data__sources=4))
     assert after.finished
     assert "4 train" in capsys.readouterr().out
 
@@ -306,7 +307,7 @@ UNLIKE_ROWS = [
 def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monkeypatch, row):
     monkeypatch.setenv("HMDB_DATA", str(full_sample.parent))
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
-    run = training.run(config.load(row, ["quick=true", "data.limit=1"]))
+    run = training.train(config.load(row, ["quick=true", "data.limit=1"]))
     assert run.metrics.epoch.tolist() == [0, 1]
     assert run.metrics.train_clip_loss.notna().all()
     assert run.summary["test"]["videos"] == 8

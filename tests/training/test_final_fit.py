@@ -1,5 +1,7 @@
 """Training on train + validation: for the epochs that validation chose, or for a number given beforehand."""
 
+import shutil
+
 import pytest
 
 from hmdb_lib.errors import UserError
@@ -9,7 +11,7 @@ from hmdb_lib.training import experiment as training
 
 def test_without_the_run_that_chose_the_epochs_it_is_told_what_to_run_first(tiny_config):
     with pytest.raises(UserError, match=r"split1-seed0; first run the same command with train\.final_fit=false"):
-        training.run(tiny_config(train__final_fit="true"))
+        training.train(tiny_config(train__final_fit="true"))
 
 
 def test_epochs_chosen_on_the_test_part_are_refused(tiny_config):
@@ -20,16 +22,19 @@ def test_epochs_chosen_on_the_test_part_are_refused(tiny_config):
 def test_another_experiments_epochs_are_refused(tiny_config, tmp_path):
     Run.start(tiny_config(train__lr=0.5), tmp_path / "results")
     with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):
-        training.run(tiny_config(train__final_fit="true"))
+        training.train(tiny_config(train__final_fit="true"))
 
 
 @pytest.mark.slow
-def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_best(tiny_config, capsys):
-    chosen = training.run(tiny_config(train__epochs=3))
+def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_best(
+    trained_run, tiny_config, tmp_path, capsys
+):
+    chosen = Run.of(tiny_config(train__epochs=3), tmp_path / "results")
+    shutil.copytree(trained_run.folder, chosen.folder)
     best = dict(chosen.summary, best_epoch=chosen.metrics.iloc[1].to_dict())
     chosen.finish(chosen.predictions, best)  # as if the second of three epochs had been the best
     capsys.readouterr()
-    final = training.run(tiny_config(train__epochs=3, train__final_fit="true"))
+    final = training.train(tiny_config(train__epochs=3, train__final_fit="true"))
     told = capsys.readouterr().out
     assert "2 classes, 12 train, 4 test" in told
     assert "epoch 1, the last" in told
@@ -48,7 +53,7 @@ def test_what_needs_validation_is_not_done_without(tiny_config, change):
 
 @pytest.mark.slow
 def test_without_a_validation_part_the_last_epoch_is_tested(tiny_config, capsys):
-    run = training.run(tiny_config(data__validation_share=0))
+    run = training.train(tiny_config(data__validation_share=0))
     told = capsys.readouterr().out
     assert "2 classes, 12 train, 4 test" in told
     assert "epoch 1, the last" in told

@@ -1,5 +1,6 @@
 """One run shared by two processes (gloo, on the CPU) is the run that one process would have done."""
 
+import functools
 import os
 import shutil
 import socket
@@ -12,30 +13,31 @@ import psutil
 import pytest
 import torch
 
-from hmdb_lib.config import ROOT
+from hmdb_lib.environment import ROOT
 from hmdb_lib.results.runs import Run
 
 pytestmark = pytest.mark.slow
 # Nothing random, batch norm at its running statistics, and one plain step an epoch: weights move by the gradient.
 STILL = {
-    **{"data__resize": [64, 64], "data__flip": False, "model__frozen": 3, "hybrid__latents": 8, "hybrid__width": 64},
-    **{"train__optimiser": "sgd", "train__schedule": "constant", "train__lr": 1.0, "train__backbone_lr": 1.0},
-    **{"train__weight_decay": 0.0, "train__clip_norm": 0.0},
+    **{"data__resize": [64, 64], "data__flip": False, "model__frozen": 2, "hybrid__latents": 8, "hybrid__width": 64},
+    **{"train__optimizer": "sgd", "train__schedule": "constant", "train__lr": 1.0, "train__backbone_lr": 1.0},
+    **{"train__weight_decay": 0.0, "train__clip_norm": 0.0, "train__epochs": 1},
 }
+
+
+def start_in(folder, config):
+    """Start a configuration as a command, each process with one thread; its log is in `folder`."""
+    file = folder / f"{config.name}.yaml"
+    file.write_text(config.to_yaml())
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
+    with (folder / f"{config.name}.log").open("a") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts a configuration as a command, each process with one thread."""
-
-    def start(config):
-        file = tmp_path / f"{config.name}.yaml"
-        file.write_text(config.to_yaml())
-        command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
-        with (tmp_path / f"{config.name}.log").open("a") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-    return start
+    """`start_in` the test's own folder."""
+    return functools.partial(start_in, tmp_path)
 
 
 @pytest.fixture
@@ -71,23 +73,29 @@ def weights(run):
     return torch.load(run.best, weights_only=True)["state_dict"]
 
 
-def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start):
-    one = tiny_config("cross1_self1", **STILL, name="one", train__epochs=1, train__batch_size=8)
-    two = tiny_config("cross1_self1", **STILL, name="two", train__epochs=1, train__batch_size=4, train__devices=2)
-    for config in (one, two):
-        assert start(config).wait() == 0
-    assert run_of(two).metrics.train_clip_loss[0] == pytest.approx(run_of(one).metrics.train_clip_loss[0], abs=1e-4)
-    for name, value in weights(run_of(one)).items():
-        torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
+@pytest.fixture(scope="module")
+def pair(tiny_experiment, tmp_path_factory):
+    """The run of two processes on one machine, to read only."""
+    folder = tmp_path_factory.mktemp("pair")
+    config = tiny_experiment("cross1_self1", **STILL, name="pair", train__batch_size=4, train__devices=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(folder / "results"))
+        assert start_in(folder, config).wait() == 0
+        return run_of(config)
 
 
-def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, start, torchrun):
-    changes = STILL | {"train__epochs": 1, "train__batch_size": 4}
-    one = tiny_config("cross1_self1", **changes, name="one", train__devices=2)
-    two = tiny_config("cross1_self1", **changes, name="two", train__machines=2)
+def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start, pair):
+    one = tiny_config("cross1_self1", **STILL, name="one", train__batch_size=8)
     assert start(one).wait() == 0
-    assert [process.wait() for process in list(torchrun(two))] == [0, 0]
+    assert pair.metrics.train_clip_loss[0] == pytest.approx(run_of(one).metrics.train_clip_loss[0], abs=1e-4)
     for name, value in weights(run_of(one)).items():
+        torch.testing.assert_close(weights(pair)[name], value, atol=1e-4, rtol=0, msg=name)
+
+
+def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, torchrun, pair):
+    two = tiny_config("cross1_self1", **STILL, name="two", train__batch_size=4, train__machines=2)
+    assert [process.wait() for process in list(torchrun(two))] == [0, 0]
+    for name, value in weights(pair).items():
         torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-6, rtol=0, msg=name)
     assert len(run_of(two).predictions) == 4
 

@@ -10,16 +10,10 @@ from matplotlib.figure import Figure
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.widgets import tryout
 
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
 
-
-def classifier_of(config, folder):
-    return Classifier.load(write_finished_run(config, folder).folder, "cpu", "fp32")
-
-
-@pytest.fixture
-def classifier(tiny_config, tmp_path):
-    return classifier_of(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+@pytest.fixture(scope="module")
+def classifier(hybrid_run):
+    return Classifier.load(hybrid_run.folder, "cpu", "fp32")
 
 
 @pytest.fixture
@@ -28,10 +22,15 @@ def view(classifier, tiny_videos, monkeypatch):
     return tryout.try_out(classifier, tiny_videos / "dark" / "1.avi")
 
 
-@pytest.mark.parametrize("row", ["cross1_self1", "baseline"])
-def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_config, tiny_videos, tmp_path, row):
-    changes = SMALL if row == "cross1_self1" else {"model__blocks": 1}
-    classifier = classifier_of(tiny_config(row, **changes), tmp_path / "run")
+@pytest.fixture(scope="module")
+def baseline(tiny_experiment, tmp_path_factory):
+    run = write_finished_run(tiny_experiment(model__blocks=1), tmp_path_factory.mktemp("baseline") / "run")
+    return Classifier.load(run.folder, "cpu", "fp32")
+
+
+@pytest.mark.parametrize("model", ["classifier", "baseline"])
+def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_videos, request, model):
+    classifier = request.getfixturevalue(model)
     classes, attention = tryout.look(classifier, tiny_videos / "dark" / "1.avi")
     assert [axes.get_ylabel().split()[0] for axes in classes.axes] == list(
         classifier.predict(tiny_videos / "dark" / "1.avi").videos[0].top(2)

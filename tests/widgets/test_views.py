@@ -8,9 +8,8 @@ from ipywidgets import VBox
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
-from hmdb_lib.results import runs
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training.experiment import read_data
+from hmdb_lib.training.experiment import read_data, resolve
 from hmdb_lib.widgets import views as widgets
 
 
@@ -153,16 +152,16 @@ def test_widgets_are_shown_in_a_kernel_unless_they_are_switched_off(monkeypatch,
 
 
 def test_a_run_tells_where_it_stands(tiny_config, tmp_path):
-    config = tiny_config()
+    config, place = tiny_config(), environment.Place("local", tmp_path, tmp_path)
     run = Run.of(config, tmp_path)
-    assert runs.status(config, tmp_path) == f"not started: {run.folder}"
+    assert str(resolve(config, place)) == f"not started: {run.folder}"
     Run.start(config, tmp_path).write_epoch({"epoch": 0})
-    assert runs.status(config, tmp_path) == f"epoch 1 of 2 done: {run.folder}"
+    assert str(resolve(config, place)) == f"epoch 1 of 2 done: {run.folder}"
     run.finish(pd.DataFrame(), {"test": {"accuracy": 0.75, "videos": 4}})
-    assert runs.status(config, tmp_path) == f"finished: test accuracy 0.750 on 4 videos: {run.folder}"
+    assert str(resolve(config, place)) == f"finished: test accuracy 0.750 on 4 videos: {run.folder}"
 
 
 def test_another_experiments_run_is_not_taken_for_this_ones(tiny_config, tmp_path):
     Run.start(tiny_config(), tmp_path)
     with pytest.raises(UserError, match="holds another experiment"):
-        runs.status(tiny_config(train__lr=0.5), tmp_path)
+        resolve(tiny_config(train__lr=0.5), environment.Place("local", tmp_path, tmp_path))

@@ -1,0 +1,62 @@
+"""Choose the device and the precision, in one place, and say why."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hmdb_lib.errors import UserError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Name what computes, in which number format, and one line that says why."""
+
+    kind: str  # cuda, mps or cpu
+    precision: str  # bf16, fp16 or fp32
+    name: str
+    reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        return DTYPES[self.precision]
+
+    def autocast(self) -> torch.autocast:
+        """Compute in this precision inside the `with` block."""
+        return torch.autocast(self.kind, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def choose_device(kind: str = "auto", precision: str = "auto") -> Device:
+    """Choose the device and the precision. Raises UserError for a device that is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if kind != "auto" and not there[kind]:
+        available = ", ".join(name for name, yes in there.items() if yes)
+        raise UserError(
+            f"train.device={kind}: there is none here (there is: {available}); on Colab: Runtime > Change runtime type"
+        )
+    chosen = next(name for name, yes in there.items() if yes) if kind == "auto" else kind
+    name = torch.cuda.get_device_name() if chosen == "cuda" else chosen
+    best, reason = _best_precision(chosen)
+    if precision != "auto":
+        best, reason = precision, "as asked for"
+    return Device(chosen, best, name, f"{name}, {best}: {reason}")
+
+
+def _best_precision(kind: str) -> tuple[str, str]:
+    if kind == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        if major >= 8:
+            return "bf16", f"compute capability {major}.{minor} has bf16"
+        if major == 7:
+            return "fp16", f"compute capability {major}.{minor} has fast fp16 but no bf16"
+        return "fp32", f"compute capability {major}.{minor} has no fast half precision"
+    if kind == "mps":
+        return "fp32", "3D convolutions are safest in fp32 on Apple's GPUs"
+    flags = Path("/proc/cpuinfo")
+    if flags.exists() and re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags.read_text()):
+        return "bf16", "this processor has bf16 instructions"
+    return "fp32", "this processor has no bf16 instructions"
