@@ -22,10 +22,8 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
-from hmdb_lib.models.backbones.resnets import SMALLEST
-from hmdb_lib.models.backbones.video_transformers import VideoMAE
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.models.streaming import classify_in_parts, streams
+from hmdb_lib.models.streaming import classify_in_parts
 
 
 class Classifier:
@@ -121,12 +119,12 @@ class Classifier:
         """
         timeline = scan(video)
         indices = self.rule.whole(timeline)
-        if isinstance(self.model, VideoMAE):  # takes frames in twos
-            indices = indices[: len(indices) // 2 * 2]
+        backbone = self.model.backbone
+        indices = indices[: len(indices) // backbone.multiples[0] * backbone.multiples[0]]
         crops = self.trained.config.evaluate.crops
         with self._autocast():
-            if streams(self.model):
-                step = self.model.backbone.shrinks[0]
+            if self.model.head.streams:
+                step = backbone.step
                 read = partial(self._parts, video, indices, max(step, self.trained.config.data.frames // step * step))
                 logits = classify_in_parts(self.model, read, len(indices), batch=crops)
             else:
@@ -145,7 +143,7 @@ class Classifier:
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
-            count = left if left < size + SMALLEST[0] else size  # too few for the CNN go with those before
+            count = left if left < size + self.model.backbone.smallest[0] else size  # too few for the CNN go with those before
             clip = torch.from_numpy(np.stack(list(islice(shown, count))))
             yield self.normalised(even_crops(clip[None], data.crop, crops))
             left -= count

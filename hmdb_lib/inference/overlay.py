@@ -12,8 +12,7 @@ from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.inference.windows import Windows
-from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
-from hmdb_lib.models.heads.perceiver import Hybrid
+from hmdb_lib.models.explain import latent_maps, overview, to_frames
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames
 
 FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")
@@ -30,7 +29,7 @@ def maps(classifier: Classifier, clip: Tensor, latents: Sequence[int] = ()) -> n
     if latents:
         found = latent_maps(model, clips, latents).mean(1)
     else:
-        found = to_frames((rollout if isinstance(model, Hybrid) else grad_cam)(model, clips), clips)
+        found = to_frames(overview(model, clips), clips)
     return found[0].float().cpu().numpy()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.pretrained import read_checkpoint
+from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
 from hmdb_lib.results.runs import Run
 
 ENDING = ".safetensors"
@@ -49,7 +49,7 @@ class Trained:
         own = {key: value.shape for key, value in model.state_dict().items()}
         given = {key: value.shape for key, value in self.state.items()}
         wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
-        if wrong and all(key in given and key in own and key.startswith(("fc.", "classifier.")) for key in wrong):
+        if wrong and all(key in given and key in own and key.startswith(LAST) for key in wrong):
             raise UserError(
                 f"{self.source}: names {len(self.classes)} classes, but its weights tell {given[wrong[0]][0]} apart"
             )
@@ -119,7 +119,7 @@ def _read_file(file: Path) -> Trained:
     try:
         with safe_open(file, "pt") as tensors:
             metadata = tensors.metadata() or {}
-            state = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a dict
+            state = current_names({key: tensors.get_tensor(key) for key in tensors.keys()})  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file}: is not a safetensors file, or a torn one, and nothing else is read ({error})"

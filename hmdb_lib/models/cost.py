@@ -1,7 +1,7 @@
 """What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense.
 
 Every count of parameters exists twice, by adding up the built model and by a closed form that is arithmetic alone; a
-test holds them equal. Models are told by an architecture's name and arguments, and built by the caller's `build`.
+test holds them equal. Models are told by a name and arguments, as `hmdb_lib.models.build` takes them.
 """
 
 import copy
@@ -20,12 +20,24 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from hmdb_lib.models.backbones import Backbone, build_backbone
+from hmdb_lib.models.backbones.resnets import LAYERS
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, VJEPA2, VideoMAE, VJEPA2Encoder
+from hmdb_lib.models.build import resolve
+
 COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
-R2PLUS1D_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-VIT = {"small": (384, 12), "base": (768, 12)}  # width, layers
+# Backbones of libraries, by name or by name and variant; others of theirs are counted.
+KNOWN = {
+    "s3d": 7_910_048,
+    "mvit_v2_s": 34_230_144,
+    "swin3d_t": 27_850_470,
+    "xclip patch32": 126_459_648,
+    "xclip patch16": 124_803_072,
+    "efficientnet_lite0": 3_371_008,
+}
 
 Build = Callable[..., nn.Module]
-Row = tuple[str, Mapping[str, Any], int, int]  # architecture, its arguments, frames, size (H = W)
+Row = tuple[str, Mapping[str, Any], int, int]  # name, its arguments, frames, size (H = W)
 
 
 def count(model: nn.Module) -> dict[str, int]:
@@ -36,25 +48,24 @@ def count(model: nn.Module) -> dict[str, int]:
 
 
 def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, int]:
-    """The same by component and in total, from a model's arguments alone; arguments not given have their defaults."""
-    get = arguments.get
-    if name == "videomae":
-        width, layers = VIT[get("variant", "base")]
-        patches = 3 * 2 * 16 * 16 * width + width
-        layer = 2 * _norm(width) + 4 * width**2 + 3 * width + _linear(width, 4 * width) + _linear(4 * width, width)
-        parts = [0, 0, patches + layers * layer, _norm(width) + _linear(width, classes)]
-    else:
-        cnn, channels = _r2plus1d(get("blocks", 8), get("depth", 18))
-        if name == "r2plus1d":
-            parts = [cnn, 0, 0, _linear(channels, classes)]
-        elif name == "bert":
-            slots = math.ceil(get("frames", 32) / _shrink(arguments)[0])
-            layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
-            layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
-            parts = [cnn, 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)]
-        else:
-            parts = [cnn, *_hybrid_head(arguments, channels, classes)]
-    return dict(zip(COMPONENTS, parts, strict=True)) | {"total": sum(parts)}
+    """The same by component and in total, from a model's arguments alone; arguments not given have their defaults.
+
+    A name and its arguments are those of `hmdb_lib.models.build`. Only the tokens' channels and time slots are asked
+    of the backbone, which is built on the meta device.
+    """
+    design = resolve(name, arguments)
+    backbone = _on_paper(design)
+    slots = backbone.times(design.get("frames", 16))
+    parts = dict.fromkeys(COMPONENTS, 0)
+    own = _head(design["head"], design.get("head_options") or {}, slots, backbone.channels, classes)
+    parts |= dict(zip(COMPONENTS[1:], own, strict=True))
+    parts[backbone.component] += _backbone(backbone, design.get("backbone_options") or {})
+    return parts | {"total": sum(parts.values())}
+
+
+def _on_paper(design: Mapping[str, Any]) -> Backbone:
+    with torch.device("meta"):
+        return build_backbone(design["backbone"], **design.get("backbone_options") or {})
 
 
 def _linear(inputs: int, outputs: int) -> int:
@@ -65,23 +76,64 @@ def _norm(width: int) -> int:
     return 2 * width
 
 
-def _r2plus1d(blocks: int, depth: int) -> tuple[int, int]:
-    """Parameters of the CNN, and its output channels."""
-    total = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3 + _norm(64)  # stem
+def _backbone(backbone: Backbone, options: Mapping[str, Any]) -> int:
+    name = backbone.name
+    if name in LAYERS:
+        return _resnet(name, options.get("blocks") or sum(LAYERS[name]))
+    if name in VIDEOMAE:
+        return _transformer(*VIDEOMAE[name][:2], 4 * VIDEOMAE[name][0])  # its keys have no bias
+    if name == "vjepa2":
+        width, layers, _, ratio, _ = VJEPA2[options.get("variant", "large")]
+        return _transformer(width, layers, int(width * ratio)) + layers * width + _norm(width)
+    key = f"xclip {options.get('variant', 'patch32')}" if name == "xclip" else name
+    return KNOWN[key] if key in KNOWN else sum(parameter.numel() for parameter in backbone.parameters())
+
+
+def _transformer(width: int, layers: int, inner: int) -> int:
+    patches = _linear(3 * math.prod(TUBELET), width)
+    return patches + layers * (
+        2 * _norm(width) + 4 * width**2 + 3 * width + _linear(width, inner) + _linear(inner, width)
+    )
+
+
+def _resnet(name: str, blocks: int) -> int:
+    """Parameters of the stem and of so many blocks."""
+
+    def convolution(inputs: int, outputs: int, first: int, layer: int) -> int:
+        if not name.startswith("r2plus1d"):
+            return inputs * outputs * (9 if name == "mc3_18" and layer else 27)
+        middle = first * outputs * 27 // (first * 9 + 3 * outputs)  # as many parameters as a 3 x 3 x 3 would have
+        return inputs * middle * 9 + _norm(middle) + middle * outputs * 3
+
+    factorised = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3
+    total = (factorised if name.startswith("r2plus1d") else 3 * 64 * 3 * 49) + _norm(64)
     before = 64
-    widths = [64 * 2**i for i, layers in enumerate(R2PLUS1D_LAYERS[depth]) for _ in range(layers)]
-    for width in widths[:blocks]:
-        for inputs, first in ((before, before), (width, before if depth == 18 else width)):
-            middle = first * width * 27 // (first * 9 + 3 * width)  # as many parameters as a 3 x 3 x 3 would have
-            total += inputs * middle * 9 + _norm(middle) + middle * width * 3 + _norm(width)
+    layers = [layer for layer, count in enumerate(LAYERS[name]) for _ in range(count)]
+    for layer in layers[:blocks]:
+        width = 64 * 2**layer
+        for inputs, first in ((before, before), (width, width if name == "r2plus1d_34" else before)):
+            total += convolution(inputs, width, first, layer) + _norm(width)
         if before != width:
             total += before * width + _norm(width)
         before = width
-    return total, before
+    return total
 
 
-def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> tuple[int, int, int]:
-    get = arguments.get
+def _head(name: str, options: Mapping[str, Any], slots: int, channels: int, classes: int) -> tuple[int, int, int]:
+    """Parameters of cross attention, self attention and classifier."""
+    get = options.get
+    if name == "pool":
+        return 0, 0, bool(get("norm")) * _norm(channels) + _linear(channels, classes)
+    if name == "pool_change":
+        return 0, 0, _linear(3 * channels, classes)
+    if name == "gru":
+        width, layers = get("width", 512), get("layers", 1)
+        inputs = channels + (layers - 1) * width
+        return 0, 0, 3 * (inputs * width + layers * (width**2 + 2 * width)) + _linear(width, classes)
+    if name == "bert":
+        layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
+        layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
+        return 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)
     cross, self_layers, width = get("cross", 1), get("self_layers", 1), get("width", 512)
 
     def layer(heads: int, context: int = 0) -> int:
@@ -99,34 +151,30 @@ def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> t
     return crossing, attending, _norm(width) + read
 
 
-def _shrink(arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """By how much the CNN divides time and space."""
-    starts = [sum(R2PLUS1D_LAYERS[arguments.get("depth", 18)][:i]) for i in (1, 2, 3)]
-    halvings = sum(arguments.get("blocks", 8) > start for start in starts)
-    return 2**halvings, 2 ** (halvings + 1)
-
-
 def attention_size(name: str, arguments: Mapping[str, Any], frames: int, size: int) -> dict[str, int]:
-    """Tokens M that come out of the CNN (or are cut from the clip), latents N, and query-key `pairs`.
+    """Tokens M that the head reads, latents N, and query-key `pairs`.
 
     Pairs are what attention's cost grows with: N M for each cross attention and N^2 for each self-attention layer,
-    so N M + L N^2 for one group of one cross and L self; L M^2 where there are no latents. Class token left out.
+    so N M + L N^2 for one group of one cross and L self; L M^2 where there are no latents. Class token left out. A
+    backbone of L plain transformer layers (VideoMAE, V-JEPA 2) adds its own L M^2, others add nothing.
     """
-    get = arguments.get
-    if name == "videomae":
-        tokens = (frames // 2) * (size // 16) ** 2
-        return {"tokens": tokens, "latents": 0, "pairs": VIT[get("variant", "base")][1] * tokens**2}
-    time_step, space_step = _shrink(arguments)
-    slots = math.ceil(frames / time_step)
-    tokens = slots * math.ceil(size / space_step) ** 2
-    if name == "r2plus1d":
-        return {"tokens": tokens, "latents": 0, "pairs": 0}
-    if name == "bert":
-        return {"tokens": slots, "latents": 0, "pairs": get("layers", 1) * slots**2}
+    design = resolve(name, arguments)
+    head, get = design["head"], (design.get("head_options") or {}).get
+    backbone = _on_paper(design)
+    slots, *sides = backbone.grid(frames, size)
+    places = math.prod(sides)
+    tokens = slots * places
+    layers = {VideoMAE: len(backbone.parts()) - 1, VJEPA2Encoder: len(backbone.parts()) - 2}.get(type(backbone), 0)
+    own = layers * tokens**2
+    if head in ("bert", "gru"):
+        return {"tokens": slots, "latents": 0, "pairs": own + (head == "bert") * get("layers", 1) * slots**2}
+    if head != "perceiver":
+        return {"tokens": tokens, "latents": 0, "pairs": own}
+    tokens += bool(get("differences")) * (slots - 1) * places
     cross, self_layers = get("cross", 1), get("self_layers", 1)
     latents = get("latents", 256) if cross else 0
     attending = latents * slots if get("latents_over_time") else latents or tokens
-    return {"tokens": tokens, "latents": latents, "pairs": cross * latents * tokens + self_layers * attending**2}
+    return {"tokens": tokens, "latents": latents, "pairs": own + cross * latents * tokens + self_layers * attending**2}
 
 
 def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
@@ -159,7 +207,7 @@ def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFr
     """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
 
     Args:
-        rows: row -> (architecture, its arguments, frames, size), the last two giving the clip that FLOPs are for.
+        rows: row -> (name, its arguments, frames, size), the last two giving the clip that FLOPs are for.
         build: `hmdb_lib.models.build`; models are built on the meta device, so nothing is allocated.
         classes: number of classes.
 

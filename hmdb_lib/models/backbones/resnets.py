@@ -1,16 +1,23 @@
-"""R(2+1)D (arXiv 1711.11248): the CNN under every row of the study, and the baseline that it is measured against."""
-
-from typing import ClassVar
+"""torchvision's video ResNets (arXiv 1711.11248), cut after any block: R(2+1)D, the study's own CNN, R3D and MC3."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.video import R2Plus1D_18_Weights
-from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
+from torchvision.models.video import MC3_18_Weights, R2Plus1D_18_Weights, R3D_18_Weights
+from torchvision.models.video.resnet import (
+    BasicBlock,
+    BasicStem,
+    Conv2Plus1D,
+    Conv3DNoTemporal,
+    Conv3DSimple,
+    R2Plus1dStem,
+    VideoResNet,
+)
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.backbones.base import Backbone
 
-LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-SMALLEST = (8, 64, 64)  # T H W: eight-fold in time and sixteen-fold in space, so that a few tokens are left
+LAYERS = {"r2plus1d_18": (2, 2, 2, 2), "r2plus1d_34": (3, 4, 6, 3), "r3d_18": (2, 2, 2, 2), "mc3_18": (2, 2, 2, 2)}
+WEIGHTS = {"r2plus1d_18": R2Plus1D_18_Weights, "r3d_18": R3D_18_Weights, "mc3_18": MC3_18_Weights}
 
 
 class TimeConv(nn.Conv3d):
@@ -46,90 +53,63 @@ class FactorisedConv(Conv2Plus1D):
         self[3] = TimeConv(midplanes, out_planes, old.kernel_size, old.stride, old.padding, bias=False)
 
 
-class Backbone(nn.Module):
-    """R(2+1)D without pooling and fc, cut after its first `blocks` residual blocks.
+class ResNet3D(Backbone):
+    """A video ResNet without pooling and fc, cut after its first `blocks` residual blocks.
 
     Parameter names are torchvision's (`stem.0.weight`, `layer1.0.conv1.0.0.weight`, ...), so its checkpoints fit.
 
     Args:
-        blocks: residual blocks kept: 1 to 8 at depth 18, 1 to 16 at depth 34.
-        depth: 18 as torchvision builds it, or 34 as the IG-65M checkpoints need it (arXiv 1905.00561).
-        frozen: leading parts that do not train, the stem being the first and each block one more. Their batch norm
-            keeps its running statistics even in training mode.
-
-    Attributes:
-        channels: C of the features that come out.
-        cut: names of the blocks that were left out (`layer4.1`, ...).
+        name: a key of `LAYERS`. r2plus1d_34 is built as the IG-65M checkpoints need it (arXiv 1905.00561).
+        blocks: residual blocks kept, 1 to 8, or to 16 of 34 layers; None: all.
+        frozen: leading parts that do not train, the stem being the first and each block one more; or `all`.
 
     """
 
-    def __init__(self, *, blocks: int = 8, depth: int = 18, frozen: int = 0) -> None:
-        super().__init__()
-        if depth not in LAYERS:
-            raise UserError(f"model.depth={depth}: R(2+1)D comes in {' and '.join(map(str, LAYERS))} layers")
-        total = sum(LAYERS[depth])
-        if not 1 <= blocks <= total:
-            raise UserError(f"model.blocks={blocks}: R(2+1)D-{depth} has 1 to {total} blocks to keep")
-        if not 0 <= frozen <= blocks + 1:
-            raise UserError(
-                f"model.frozen={frozen}: there are {blocks + 1} parts to freeze, the stem and {blocks} blocks"
-            )
+    mean = (0.43216, 0.394666, 0.37645)
+    std = (0.22803, 0.22145, 0.216989)
+    size = (112, 112)
+    smallest = (8, 64, 64)  # eight-fold in time and sixteen-fold in space, so that a few tokens are left
+    prefix = ""
+    left_out = ("fc.",)
 
-        whole = VideoResNet(BasicBlock, [FactorisedConv] * 4, list(LAYERS[depth]), R2Plus1dStem)
-        if depth == 34:
+    def __init__(self, name: str, *, blocks: int | None = None, frozen: int | str = 0) -> None:
+        super().__init__()
+        total = sum(LAYERS[name])
+        blocks = total if blocks is None else blocks
+        if not 1 <= blocks <= total:
+            raise UserError(f"model.blocks={blocks}: {name} has 1 to {total} blocks to keep")
+        self.name = name
+        self.weights = {"kinetics400": WEIGHTS[name].KINETICS400_V1} if name in WEIGHTS else {}
+        flat = name == "mc3_18"  # no convolution over time behind the first layer
+        convolutions, stem = [Conv3DSimple] + [Conv3DNoTemporal if flat else Conv3DSimple] * 3, BasicStem
+        if name.startswith("r2plus1d"):
+            convolutions, stem = [FactorisedConv] * 4, R2Plus1dStem
+        whole = VideoResNet(BasicBlock, convolutions, list(LAYERS[name]), stem)
+        if name == "r2plus1d_34":
             _as_in_caffe2(whole)
         self.stem = whole.stem
-        self.cut: list[str] = []
-        self.channels = 64
-        parts: list[nn.Module] = [self.stem]
+        self.channels, layers = 64, 0
         for number in range(1, 5):
             layer = getattr(whole, f"layer{number}")
-            kept = list(layer)[: max(0, blocks + 1 - len(parts))]
-            self.cut += [f"layer{number}.{i}" for i in range(len(kept), len(layer))]
+            kept = list(layer)[: max(0, blocks + 1 - len(self.parts()))]
+            self.cut += tuple(f"layer{number}.{i}" for i in range(len(kept), len(layer)))
             if kept:
                 self.add_module(f"layer{number}", nn.Sequential(*kept))
-                self.channels = kept[0].conv2[1].num_features
-                parts += kept
+                self.channels, layers = kept[0].conv2[1].num_features, number
+        # The stem halves space, each layer but the first time and space.
+        self.shrinks = (1 if flat else 2 ** (layers - 1), 2**layers, 2**layers)
+        self.freeze(frozen)
 
-        self._frozen = parts[:frozen]  # a list, so that no parameter is registered twice
-        for part in self._frozen:
-            part.requires_grad_(False)
-        self.train()  # Lightning fits a model in the mode that it was built in
+    def parts(self) -> list[nn.Module]:
+        """List the stem, then each block."""
+        stem, *layers = self.children()
+        return [stem, *(block for layer in layers for block in layer.children())]
 
-    def train(self, mode: bool = True) -> "Backbone":
-        """Switch to training mode, the frozen parts excepted."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
-
-    @property
-    def shrinks(self) -> tuple[int, int, int]:
-        """By how much T, H and W shrink: the stem halves space, each layer but the first time and space."""
-        halvings = sum(name.startswith("layer") for name, _ in self.named_children()) - 1
-        return 2**halvings, 2 ** (halvings + 1), 2 ** (halvings + 1)
-
-    def times(self, frames: int) -> int:
-        """T', the time slots that are left of so many frames, rounded up."""
-        return -(-frames // self.shrinks[0])
-
-    def grid(self, frames: int, size: int) -> tuple[int, int, int]:
-        """T', H', W' of the features of a clip of H = W = `size`."""
-        side = -(-size // self.shrinks[1])
-        return self.times(frames), side, side
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips B 3 T H W to features B C T' H' W'; clips below 8 frames or 64 x 64 pixels raise UserError."""
-        if any(size < least for size, least in zip(clips.shape[2:], SMALLEST, strict=True)):
-            frames, height, width = clips.shape[2:]
-            raise UserError(
-                f"clips of {frames} frames at {height} x {width} pixels are too small: R(2+1)D shrinks time eight-fold "
-                "and space sixteen-fold, give at least 8 frames of 64 x 64"
-            )
-        features = clips
+    def tokens(self, clips: Tensor) -> Tensor:
+        """See `Backbone.tokens`: a view of channels-last features."""
         for part in self.children():
-            features = part(features)
-        return features  # B C T' H' W'
+            clips = part(clips)
+        return clips.permute(0, 2, 3, 4, 1)  # B T' H' W' C
 
 
 def _as_in_caffe2(net: VideoResNet) -> None:
@@ -143,44 +123,3 @@ def _as_in_caffe2(net: VideoResNet) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eps = 1e-3
-
-
-class R2Plus1DFamily(nn.Module):
-    """What all models on an R(2+1)D backbone share: the backbone, its pretrained weights and their normalisation."""
-
-    mean = (0.43216, 0.394666, 0.37645)
-    std = (0.22803, 0.22145, 0.216989)
-    size = (112, 112)
-    weights: ClassVar = {"kinetics400": R2Plus1D_18_Weights.KINETICS400_V1}
-
-    def __init__(self, *, classes: int, blocks: int, depth: int, frozen: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.backbone = Backbone(blocks=blocks, depth=depth, frozen=frozen)
-
-
-class R2Plus1D(R2Plus1DFamily):
-    """The baseline: average pool over all places and times, then one linear layer.
-
-    Args:
-        classes: number of classes.
-        blocks, depth, frozen: see `Backbone`.
-
-    """
-
-    def __init__(self, *, classes: int, blocks: int = 8, depth: int = 18, frozen: int = 0) -> None:
-        super().__init__(classes=classes, blocks=blocks, depth=depth, frozen=frozen)
-        self.fc = nn.Linear(self.backbone.channels, classes)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips B 3 T H W to logits B classes."""
-        return self.fc(self.backbone(clips).mean((2, 3, 4)))
-
-    def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by the part of the network that they belong to."""
-        return {
-            "cnn": list(self.backbone.parameters()),
-            "cross_attention": [],
-            "self_attention": [],
-            "classifier": list(self.fc.parameters()),
-        }

@@ -1,4 +1,4 @@
-"""VideoMAE (arXiv 2203.12602): a plain vision transformer over space-time patches, as `transformers` carries it."""
+"""Video transformers that `transformers` carries: VideoMAE, V-JEPA 2, and the vision part of X-CLIP."""
 
 import copy
 import logging
@@ -12,107 +12,54 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.backbones.base import NO_HUB, Backbone, State
 
-VARIANTS = {"small": (384, 12, 6), "base": (768, 12, 12)}  # width, layers, heads
-TUBELET = (2, 16, 16)  # T H W
-PRETRAINING_ONLY = ("decoder.", "encoder_to_decoder.", "mask_token", "videomae.layernorm.")
+TUBELET = (2, 16, 16)  # T H W of a patch of VideoMAE and V-JEPA 2
+VIDEOMAE = {  # name -> width, layers, heads, where its weights are
+    "videomae_small": (384, 12, 6, {"kinetics400": "MCG-NJU/videomae-small-finetuned-kinetics"}),
+    "videomae_base": (
+        768,
+        12,
+        12,
+        {"unlabelled": "MCG-NJU/videomae-base", "kinetics400": "MCG-NJU/videomae-base-finetuned-kinetics"},
+    ),
+}
+VJEPA2 = {  # variant -> width, layers, heads, width of the feed-forward by that of a layer, hub name
+    "large": (1024, 24, 16, 4, "facebook/vjepa2-vitl-fpc64-256"),
+    "huge": (1280, 32, 16, 4, "facebook/vjepa2-vith-fpc64-256"),
+    "giant": (1408, 40, 22, 48 / 11, "facebook/vjepa2-vitg-fpc64-256"),
+}
+XCLIP = {  # variant -> width, layers, heads, pixels of a patch
+    "patch32": (768, 12, 12, 32),
+    "patch16": (768, 12, 12, 16),
+}
 
 
 def _transformers() -> ModuleType:
-    import transformers  # noqa: PLC0415 - takes seconds, and every other architecture does without
+    import transformers  # noqa: PLC0415 - takes seconds, and every other backbone does without
 
     return transformers
 
 
-class VideoMAE(nn.Module):
-    """The encoder with the head that its authors fine-tune: mean over tokens, LayerNorm, linear.
+def _variant(table: dict[str, tuple], option: str, variant: str) -> tuple:
+    if variant not in table:
+        raise UserError(f"{option}={variant}: there are {', '.join(table)}")
+    return table[variant]
 
-    Parameter names are those of `VideoMAEForVideoClassification`. Positions are the fixed sines and cosines of the
-    grid given by `frames` and `size`; clips of other sizes interpolate them.
 
-    Args:
-        classes: number of classes.
-        variant: `small` (ViT-S) or `base` (ViT-B).
-        frames, size: the clips, T and H = W, that the positions are made for: multiples of 2 and of 16.
-        drop_path: chance that a clip skips an attention or a feed-forward in the last layer; earlier layers less, in
-            proportion to their depth.
+class VideoTransformer(Backbone):
+    """What they share: weights from the Hugging Face hub, under the names of the class `published`."""
 
-    """
+    component = "self_attention"
+    hub = True
+    prefix = ""
+    published: str
 
-    mean = (0.485, 0.456, 0.406)
-    std = (0.229, 0.224, 0.225)
-
-    def __init__(
-        self, *, classes: int, variant: str = "base", frames: int = 16, size: int = 224, drop_path: float = 0.1
-    ) -> None:
-        super().__init__()
-        if variant not in VARIANTS:
-            raise UserError(f"videomae.variant={variant}: there are {' and '.join(VARIANTS)}")
-        _check(frames, size, size)
-        self.classes, self.variant, self.size = classes, variant, (size, size)
-        width, layers, heads = VARIANTS[variant]
-        self.last_layer = layers + 1
-        transformers = _transformers()
-        self.config = transformers.VideoMAEConfig(
-            image_size=size,
-            num_frames=frames,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            num_labels=classes,
-        )
-        self.videomae = transformers.VideoMAEModel(self.config)
-        self.fc_norm = nn.LayerNorm(width)
-        self.classifier = nn.Linear(width, classes)
-        nn.init.trunc_normal_(self.classifier.weight, std=self.config.initializer_range)
-        nn.init.zeros_(self.classifier.bias)
-
-        table = self.videomae.embeddings.position_embeddings.to(self.classifier.weight.device)  # 1 M D
-        grid = (frames // TUBELET[0], size // TUBELET[1], size // TUBELET[2])
-        self.register_buffer(
-            "positions", table.transpose(1, 2).contiguous().unflatten(2, grid), persistent=False
-        )  # 1 D T' H' W'
-        for i, layer in enumerate(self.videomae.encoder.layer):
-            rate = drop_path * i / (layers - 1)
-            # transformers has no drop path here, but its dropout stands exactly on the two residual branches.
-            layer.attention.output.dropout = StochasticDepth(rate, "row")
-            layer.output.dropout = StochasticDepth(rate, "row")
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips B 3 T H W to logits B classes; sizes that are no multiple of a patch raise UserError."""
-        _check(*clips.shape[2:])
-        x = self.videomae.embeddings.patch_embeddings.projection(clips)  # B D T' H' W'
-        positions = self.positions
-        if positions.shape[2:] != x.shape[2:]:
-            positions = F.interpolate(positions, size=x.shape[2:], mode="trilinear", align_corners=False)
-        x = (x + positions.to(x.dtype)).flatten(2).transpose(1, 2)  # B M D
-        x = self.videomae.encoder(x).last_hidden_state
-        return self.classifier(self.fc_norm(x.mean(1)))
-
-    def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by part: the whole transformer, its patch embedding too, is the self attention."""
-        return {
-            "cnn": [],
-            "cross_attention": [],
-            "self_attention": list(self.videomae.parameters()),
-            "classifier": [*self.fc_norm.parameters(), *self.classifier.parameters()],
-        }
-
-    def layer_of(self, name: str) -> int:
-        """How deep a parameter sits, for layer-wise learning-rate decay: 0 the patches, `last_layer` the head."""
-        if name.startswith("videomae.encoder.layer."):
-            return 1 + int(name.split(".")[3])
-        return 0 if name.startswith("videomae.embeddings.") else self.last_layer
-
-    def load_from_hub(self, source: str) -> set[str]:
-        """Take the weights of a Hugging Face hub name or a local folder of `save_pretrained`.
-
-        The cache is asked before the hub. A fine-tuned or a self-supervised checkpoint will do; what it lacks (a
-        head for these classes) stays at its fresh start. Returns the names of what was filled. Raises UserError in one line.
-        """
-        load = _transformers().VideoMAEForVideoClassification.from_pretrained
-        options = {"num_labels": self.classes, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    def fetch(self, source: str) -> State:
+        """See `Backbone.fetch`; the hub's cache is asked first, and a folder of `save_pretrained` will do."""
+        source = self.weights.get(source, source)
+        load = getattr(_transformers(), self.published).from_pretrained
+        options = {"ignore_mismatched_sizes": True, "output_loading_info": True}
         with _quiet("transformers", "huggingface_hub"):
             try:
                 try:
@@ -122,35 +69,85 @@ class VideoMAE(nn.Module):
             except (OSError, SafetensorError) as error:
                 raise UserError(
                     f"model.pretrained={source}: neither a file, nor a folder with whole weights, nor to be had from "
-                    f"the Hugging Face hub or its cache ({str(error).splitlines()[0]})"
+                    f"the Hugging Face hub or its cache ({str(error).splitlines()[0]}); {NO_HUB}"
                 ) from error
+            except (ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"model.pretrained={source}: does not fit {self.name} ({reason})") from error
         fresh = {key if isinstance(key, str) else key[0] for key in (*info["missing_keys"], *info["mismatched_keys"])}
-        state = {
-            key: value
-            for key, value in loaded.state_dict().items()
-            if key not in fresh and not key.startswith(PRETRAINING_ONLY)
-        }
-        own = self.state_dict()
-        wrong = {key for key in info["unexpected_keys"] if not key.startswith(PRETRAINING_ONLY)}
-        wrong |= {key for key in own.keys() - state.keys() if not key.startswith(("fc_norm.", "classifier."))}
-        wrong |= {key for key, value in state.items() if key not in own or value.shape != own[key].shape}
-        if wrong:
-            raise UserError(
-                f"model.pretrained={source}: does not fit VideoMAE {self.variant}: {len(wrong)} weights are missing, "
-                f"unexpected or of another shape ({', '.join(sorted(wrong)[:3])}{', ...' if len(wrong) > 3 else ''})"
-            )
-        self.load_state_dict(state, strict=False)
-        return set(state)
+        state = loaded.state_dict().items()
+        return {key: value for key, value in state if key not in fresh and not key.startswith(self.left_out)}
 
 
-def pretraining_form(model: VideoMAE) -> nn.Module:
-    """`VideoMAEForPreTraining` of `transformers` round the very encoder of `model`, with the decoder of the paper.
+class VideoMAE(VideoTransformer):
+    """VideoMAE's encoder (arXiv 2203.12602): a plain vision transformer over space-time patches.
+
+    Parameter names are those of `VideoMAEForVideoClassification`. Positions are the fixed sines and cosines of the
+    grid given by `frames` and `size`; clips of other sizes interpolate them.
+
+    Args:
+        name: a key of `VIDEOMAE`: ViT-S or ViT-B.
+        frames, size: the clips, T and H = W, that the positions are made for: multiples of 2 and of 16.
+        drop_path: chance that a clip skips an attention or a feed-forward in the last layer; earlier layers less, in
+            proportion to their depth.
+        frozen: leading parts that do not train, the patches being the first and each layer one more; or `all`.
+
+    """
+
+    shrinks = multiples = smallest = TUBELET
+    published = "VideoMAEForVideoClassification"
+    left_out = ("videomae.layernorm.",)  # of a checkpoint that learned without labels
+
+    def __init__(
+        self, name: str, *, frames: int = 16, size: int = 224, drop_path: float = 0.1, frozen: int | str = 0
+    ) -> None:
+        super().__init__()
+        self.name, self.size = name, (size, size)
+        self.check(frames, size, size)
+        width, layers, heads, self.weights = VIDEOMAE[name]
+        self.channels = width
+        transformers = _transformers()
+        self.config = transformers.VideoMAEConfig(
+            image_size=size,
+            num_frames=frames,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+        )
+        self.videomae = transformers.VideoMAEModel(self.config)
+        table = self.videomae.embeddings.position_embeddings  # 1 M D
+        table = table.to(next(self.parameters()).device).transpose(1, 2).contiguous()
+        self.register_buffer("positions", table.unflatten(2, self.grid(frames, size)), persistent=False)  # 1 D T' H' W'
+        for i, layer in enumerate(self.videomae.encoder.layer):
+            rate = drop_path * i / (layers - 1)
+            # transformers has no drop path here, but its dropout stands exactly on the two residual branches.
+            layer.attention.output.dropout = StochasticDepth(rate, "row")
+            layer.output.dropout = StochasticDepth(rate, "row")
+        self.freeze(frozen)
+
+    def parts(self) -> list[nn.Module]:
+        """List the patches, then each layer."""
+        return [self.videomae.embeddings, *self.videomae.encoder.layer]
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """See `Backbone.tokens`."""
+        x = self.videomae.embeddings.patch_embeddings.projection(clips)  # B D T' H' W'
+        grid = x.shape[2:]
+        positions = self.positions
+        if positions.shape[2:] != grid:
+            positions = F.interpolate(positions, size=grid, mode="trilinear", align_corners=False)
+        x = (x + positions.to(x.dtype)).flatten(2).transpose(1, 2)  # B M D
+        return self.videomae.encoder(x).last_hidden_state.unflatten(1, grid)  # B T' H' W' D
+
+
+def pretraining_form(backbone: VideoMAE) -> nn.Module:
+    """`VideoMAEForPreTraining` of `transformers` round the very encoder of `backbone`, with the decoder of the paper.
 
     Four layers of half the width, pixels normalised by patch (arXiv 2203.12602, 4.1 and table 2).
     """
-    transformers = _transformers()
-    width, _, heads = VARIANTS[model.variant]
-    config = copy.deepcopy(model.config)
+    width, _, heads, _ = VIDEOMAE[backbone.name]
+    config = copy.deepcopy(backbone.config)
     config.update(
         {
             "use_mean_pooling": False,  # a norm behind the encoder, as pretraining has it
@@ -161,17 +158,108 @@ def pretraining_form(model: VideoMAE) -> nn.Module:
             "norm_pix_loss": True,
         }
     )
-    whole = transformers.VideoMAEForPreTraining(config)
-    whole.videomae.embeddings, whole.videomae.encoder = model.videomae.embeddings, model.videomae.encoder
+    whole = _transformers().VideoMAEForPreTraining(config)
+    whole.videomae.embeddings, whole.videomae.encoder = backbone.videomae.embeddings, backbone.videomae.encoder
     return whole
 
 
-def _check(frames: int, height: int, width: int) -> None:
-    if any(size % step or size < step for size, step in zip((frames, height, width), TUBELET, strict=True)):
-        raise UserError(
-            f"clips of {frames} frames at {height} x {width} pixels: VideoMAE cuts them into patches of 2 frames of "
-            "16 x 16 and would lose what is left over; give multiples of these"
+class VJEPA2Encoder(VideoTransformer):
+    """The encoder of V-JEPA 2 (arXiv 2506.09985): a vision transformer with rotary positions.
+
+    Args:
+        variant: a key of `VJEPA2`.
+        size: H = W of the clips, a multiple of 16; their length is free, in frames by twos.
+        frozen: leading parts that do not train, the patches being the first and each layer one more; or `all`.
+
+    """
+
+    name = "vjepa2"
+    shrinks = multiples = smallest = TUBELET
+    published = "VJEPA2Model"
+    left_out = ("predictor.",)
+
+    def __init__(self, *, variant: str = "large", size: int = 256, frozen: int | str = 0) -> None:
+        super().__init__()
+        width, layers, heads, ratio, hub = _variant(VJEPA2, "vjepa2.variant", variant)
+        self.check(TUBELET[0], size, size)
+        self.channels, self.size, self.exact, self.weights = width, (size, size), size, {"vjepa2": hub}
+        transformers = _transformers()
+        config = transformers.VJEPA2Config(
+            crop_size=size,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            mlp_ratio=ratio,
+            pred_num_hidden_layers=0,
         )
+        self.encoder = transformers.VJEPA2Model(config).encoder
+        self.freeze(frozen)
+
+    def parts(self) -> list[nn.Module]:
+        """List the patches, each layer, and the norm behind them."""
+        return [self.encoder.embeddings, *self.encoder.layer, self.encoder.layernorm]
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """See `Backbone.tokens`."""
+        x = self.encoder(clips.transpose(1, 2)).last_hidden_state  # B M D
+        return x.unflatten(1, self.grid(clips.shape[2], clips.shape[3]))
+
+
+class XCLIPVision(VideoTransformer):
+    """What X-CLIP (arXiv 2208.02816) knows of a video: one vector a frame, T' = T and H' = W' = 1.
+
+    The vectors are those that its own protocol averages: a vision transformer over each frame, whose class tokens talk
+    to those of the other frames, a projection, and a transformer over time. So the head `pool` reads what
+    `XCLIPModel.get_video_features` gives. A longer clip is read in groups of eight frames.
+
+    Args:
+        variant: a key of `XCLIP`, the size of a patch.
+        frozen: leading parts that do not train, or `all`.
+
+    """
+
+    name = "xclip"
+    channels = 512
+    multiples = smallest = (8, 1, 1)
+    exact = 224
+    shrinks = (1, 224, 224)
+    published = "XCLIPModel"
+    left_out = ("text_", "logit_scale", "prompts_")
+
+    def __init__(self, *, variant: str = "patch32", frozen: int | str = 0) -> None:
+        super().__init__()
+        width, layers, heads, patch = _variant(XCLIP, "xclip.variant", variant)
+        self.weights = {"kinetics400": f"microsoft/xclip-base-{variant}"}
+        transformers = _transformers()
+        vision = {
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "patch_size": patch,
+            "mit_hidden_size": self.channels,
+        }
+        text = {"num_hidden_layers": 0, "vocab_size": 3, "pad_token_id": 1}  # left out, so as small as it can be
+        config = transformers.XCLIPConfig(vision_config=vision, text_config=text, prompt_layers=0)
+        whole = transformers.XCLIPModel(config)
+        self.vision_model, self.visual_projection, self.mit = whole.vision_model, whole.visual_projection, whole.mit
+        self.freeze(frozen)
+
+    def parts(self) -> list[nn.Module]:
+        """List the patches, each layer, and what follows them."""
+        vision = self.vision_model
+        layers = [vision.embeddings, vision.pre_layernorm, *vision.encoder.layers, vision.post_layernorm]
+        return [*layers, self.visual_projection, self.mit]
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """See `Backbone.tokens`."""
+        vision, images = self.vision_model, clips.transpose(1, 2).flatten(0, 1)  # (B T) 3 H W
+        x = vision.pre_layernorm(vision.embeddings(images))  # (B T) 1+M D
+        for layer in vision.encoder.layers:
+            x = layer(x, None)
+        x = self.visual_projection(vision.post_layernorm(x[:, 0])).unflatten(0, (-1, self.multiples[0]))  # (B T/8) 8 C
+        x = self.mit(x).last_hidden_state.flatten(0, 1).unflatten(0, (-1, clips.shape[2]))  # B T C
+        return x[:, :, None, None]  # B T 1 1 C
 
 
 @contextmanager
