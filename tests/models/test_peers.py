@@ -1,5 +1,7 @@
 """Our models against the libraries that carry the same ones: same weights, same input, same output."""
 
+import copy
+
 import pytest
 import torch
 from perceiver_pytorch import Perceiver
@@ -10,6 +12,7 @@ from transformers import VideoMAEForVideoClassification
 
 from hmdb_lib import models
 from hmdb_lib.models.heads.perceiver import AttentionLayer
+from hmdb_lib.models.pretrained import current_names
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -33,7 +36,7 @@ def peers_weights(layer: AttentionLayer, attention: str, feed_forward: str) -> d
 @pytest.mark.parametrize("cross", [1, 2])
 def test_positions_cross_attention_and_classifier_are_perceiver_pytorchs(cross: int) -> None:
     torch.manual_seed(0)
-    ours = models.build("hybrid", 51, blocks=4, cross=cross, self_layers=0, latents=32, latent_std=1.0).eval()
+    ours = models.build("hybrid", 51, blocks=4, cross=cross, self_layers=0, latents=32, latent_std=1.0).head.eval()
     peer = Perceiver(
         num_freq_bands=6,
         depth=cross,
@@ -51,10 +54,10 @@ def test_positions_cross_attention_and_classifier_are_perceiver_pytorchs(cross: 
     state |= {f"to_logits.1.{kind}": value for kind, value in ours.norm.state_dict().items()}
     state |= {f"to_logits.2.{kind}": value for kind, value in ours.classifier.state_dict().items()}
     peer.load_state_dict(state)
-    features = torch.randn(2, 128, 3, 5, 4)
+    tokens = torch.randn(2, 3, 5, 4, 128)
     with torch.no_grad():
-        logits = ours.classifier(ours.norm(ours.attend(features)))
-        torch.testing.assert_close(logits, peer(features.permute(0, 2, 3, 4, 1)), **CLOSE)
+        logits = ours(tokens)
+        torch.testing.assert_close(logits, peer(tokens), **CLOSE)
 
 
 def test_a_self_attention_layer_is_perceiver_pytorchs() -> None:
@@ -72,8 +75,10 @@ def test_a_self_attention_layer_is_perceiver_pytorchs() -> None:
 def test_videomae_is_transformers_own() -> None:
     torch.manual_seed(0)
     ours = models.build("videomae", 51, variant="small", frames=8, size=64).eval()
-    peer = VideoMAEForVideoClassification(ours.config).eval()
-    peer.load_state_dict(ours.state_dict())
+    config = copy.deepcopy(ours.backbone.config)
+    config.num_labels = 51
+    peer = VideoMAEForVideoClassification(config).eval()
+    ours.load_state_dict(current_names(peer.state_dict()))
     clips = torch.randn(2, 3, 8, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours(clips), peer(clips.transpose(1, 2)).logits, **CLOSE)
@@ -83,7 +88,9 @@ def test_the_baseline_is_torchvisions_r2plus1d_18() -> None:
     torch.manual_seed(0)
     ours = models.build("r2plus1d", 51).eval()
     peer = r2plus1d_18(num_classes=51).eval()
-    peer.load_state_dict({name.removeprefix("backbone."): value for name, value in ours.state_dict().items()})
+    peer.load_state_dict(
+        {name.removeprefix("backbone.").removeprefix("head."): value for name, value in ours.state_dict().items()}
+    )
     clips = torch.randn(1, 3, 8, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(ours(clips), peer(clips), **CLOSE)
