@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.readers import CROP, RULE, SIZE
 from data_prep.extract import Setting, find_videos
-from hmdb_lib.data.loader import ClipData, Videos, choose_source
+from hmdb_lib.data.load import choose_source
+from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.splits import read_videos
 from hmdb_lib.data.store import FrameStore, Source
 from hmdb_lib.data.transforms import normalise, random_crop_flip

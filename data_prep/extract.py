@@ -4,17 +4,11 @@ Each file of the store is written beside its place and renamed, so that what has
 is there: whole files that fit are kept, torn or stale ones done again, and so an interrupted call is simply repeated.
 """
 
-import argparse
-import hashlib
+import glob
 import json
-import multiprocessing
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -22,12 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.data.find import find_videos
+from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
-from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import need, told_when_full
+from hmdb_lib.files import report_full_disk, require_disk, sha256_of, whole_file
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -98,15 +92,15 @@ def extract(
         raise UserError(f"{root}: holds no videos, neither videos/<class>/<video> nor <class>/<video>")
     store = Path(to) if to else root / setting.folder
     jobs = _jobs(store, videos, paths, setting, shards)[part[0] - 1 :: part[1]]
-    with told_when_full(store):
+    with report_full_disk(store):
         store.mkdir(parents=True, exist_ok=True)
     print(f"{store}: {sum(len(job.paths) for job in jobs):,} videos, {setting}")
     # The first few come from all over the set, so that they stand for it.
     step = max(1, len(jobs) // FIRST)
     jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
     total, reasons = Done(), set()
-    with told_when_full(store), _mapped(jobs, workers) as results:
-        for number, done in enumerate(tqdm(results, "extract", len(jobs), unit="file"), 1):
+    with report_full_disk(store):
+        for number, done in enumerate(parallel_map(_Job.run, jobs, workers, "extract"), 1):
             total.add(done)
             for path, reason in done.again.items():
                 if reason not in reasons:
@@ -117,43 +111,9 @@ def extract(
                 whole = total.bytes / total.source_bytes * sources
                 tqdm.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
                 there = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-                need(store, whole - there, "the frame store")
+                require_disk(store, whole - there, "the frame store")
     _tell(total)
     return total
-
-
-def find_videos(folder: Path) -> list[str]:
-    """`<class>/<video>` of every video in a folder, in order; hidden ones are unfinished work or a system's litter."""
-    files = [file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS]
-    return sorted(file.as_posix() for file in files if not any(name.startswith(".") for name in file.parts))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep extract`."""
-    parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--size", type=int, nargs=2, default=[128, 171], metavar=("H", "W"), help="pixels (default: 128 171)"
-    )
-    size.add_argument(
-        "--short-side", type=int, metavar="PIXELS", help="keep each video's shape, with this shorter side"
-    )
-    parser.add_argument("--quality", type=int, default=Setting.quality, help="of JPEG, 1 to 100 (default: %(default)s)")
-    parser.add_argument(
-        "--raw", action="store_true", help="store pixels as they are: seven to nine times the size, and fast"
-    )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="the store (default: <root>/frames-<H>x<W>)")
-    parser.add_argument("--workers", type=int, help="processes (default: one a CPU)")
-    parser.add_argument("--shards", type=int, default=0, metavar="N", help="N tar files instead of a file a video")
-    parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="the K-th of N parts, for N machines")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    size = arguments.short_side or tuple(arguments.size)
-    setting = Setting(size, None if arguments.raw else arguments.quality)
-    extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -207,33 +167,30 @@ class _Job:
         return again, unreadable
 
     def _make(self) -> list[str]:
-        """Write beside, rename; returns the reasons of videos that cannot be decoded."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_name(self.file.name + ".part")
-        if self.shard:
-            unreadable = []
-            with tarfile.open(part, "w") as shard:
-                for path in self.paths:
-                    with tempfile.TemporaryFile(dir=part.parent) as packed:
-                        try:
-                            _pack(self.videos / path, self.setting, packed)
-                        except VideoError as error:
-                            unreadable.append(str(error))
-                            continue
-                        member = tarfile.TarInfo(path + ENDING)
-                        member.size = packed.tell()
-                        packed.seek(0)
-                        shard.addfile(member, packed)
-        else:
+        """Write the file; returns the reasons of videos that cannot be decoded."""
+        for part in self.file.parent.glob(f".{glob.escape(self.file.name)}.*.part"):  # of a call that was killed
+            part.unlink()
+        unreadable = []
+        if not self.shard:
             try:
-                with part.open("wb") as packed:
+                with whole_file(self.file) as part, part.open("wb") as packed:
                     _pack(self.videos / self.paths[0], self.setting, packed)
             except VideoError as error:
-                part.unlink()
                 self.file.unlink(missing_ok=True)  # what an earlier video of this name left
-                return [str(error)]
-            unreadable = []
-        part.replace(self.file)
+                unreadable.append(str(error))
+            return unreadable
+        with whole_file(self.file) as part, tarfile.open(part, "w") as shard:
+            for path in self.paths:
+                with tempfile.TemporaryFile(dir=part.parent) as packed:
+                    try:
+                        _pack(self.videos / path, self.setting, packed)
+                    except VideoError as error:
+                        unreadable.append(str(error))
+                        continue
+                    member = tarfile.TarInfo(path + ENDING)
+                    member.size = packed.tell()
+                    packed.seek(0)
+                    shard.addfile(member, packed)
         return unreadable
 
 
@@ -257,7 +214,7 @@ def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
         return f"stale, made with {there}"
     source = header["source"]
     same_time = state.st_mtime_ns == source["mtime_ns"]
-    if state.st_size != source["bytes"] or not (same_time or _sha256(video) == source["sha256"]):
+    if state.st_size != source["bytes"] or not (same_time or sha256_of(video) == source["sha256"]):
         return "stale, the video has changed since"
     return None if packed.whole() else "torn"
 
@@ -265,7 +222,7 @@ def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
 def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
     """Decode a video into a packed file, open at its start. Raises VideoError."""
     state = video.stat()
-    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": _sha256(video)}
+    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256_of(video)}
     offsets, check, shape = [0], 0, (0, 0)
 
     def write(frame: np.ndarray) -> None:
@@ -287,27 +244,6 @@ def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
     out.write(block + TRAILER.pack(len(block), zlib.crc32(block), MAGIC))
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-@contextmanager
-def _mapped(jobs: list[_Job], workers: int | None) -> Iterator[Iterator[Done]]:
-    """The results in the jobs' order; one worker is this process."""
-    workers = min(workers or cores(), len(jobs))
-    if workers <= 1:
-        yield map(_Job.run, jobs)
-        return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        yield pool.map(_Job.run, jobs)
-    except BrokenProcessPool:
-        raise UserError("a worker was killed, perhaps for memory; call again, finished files are kept") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _tell(total: Done) -> None:
     for reason in total.unreadable:
         print(f"left out, {reason}")
@@ -318,10 +254,3 @@ def _tell(total: Done) -> None:
         f"{total.videos:,} videos ({total.kept:,} were there), {total.frames:,} frames, {total.bytes / 1e9:.3g} GB: "
         f"{each:,.0f} bytes a frame, at which HMDB51's {HMDB51_FRAMES:,} frames take {each * HMDB51_FRAMES / 1e9:.2f} GB"
     )
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N, such as 1/4")
-    return int(number), int(count)

@@ -2,8 +2,11 @@
 
 import argparse
 import functools
+import importlib.metadata
 import json
 import os
+import platform
+import shutil
 import sys
 import textwrap
 import threading
@@ -13,16 +16,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from hmdb_lib import config
+from data_prep.commands import add_commands
+from hmdb_lib import config, environment
 from hmdb_lib.errors import UserError
 
-DATA_COMMANDS = {
-    "download": "download HMDB51, unpack it and prove it whole",
-    "verify": "prove HMDB51 whole and write its manifest",
-    "extract": "decode every video once into a frame store that training reads fast",
-    "sample": "draw the sample data set",
-    "pairs": "draw pairs of figures, to learn from before the real videos",
-}
 GOES_ON = "stopped; the same command goes on from the last finished epoch"
 
 
@@ -55,15 +52,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `hmdb <command> ...`, which `python -m hmdb_lib` is too; returns the exit code."""
     if argv[:1] == ["train"]:
         return train(argv[1:])
-    if argv and argv[0] in DATA_COMMANDS:
-        from data_prep.__main__ import main as prepare  # noqa: PLC0415 - the help must not wait for pandas to load
-
-        return prepare(argv)
     parser = argparse.ArgumentParser(prog="hmdb", description="Video-classification experiments on HMDB51.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("train", help="train, evaluate and record one experiment")
-    for name, purpose in DATA_COMMANDS.items():
-        commands.add_parser(name, help=purpose)
+    add_commands(commands)
     cost = commands.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
@@ -119,6 +111,7 @@ def main(argv: Sequence[str]) -> int:
     push.add_argument("--public", action="store_true", help="for everyone to see; else for you alone")
     pull = commands.add_parser("pull", help="a trained model from the hub; prints the file that predict takes")
     pull.add_argument("repository", metavar="USER/NAME")
+    commands.add_parser("doctor", help="versions, device, folders and free disk, for a bug report")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     changes = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] == ["study"] else []
     arguments = parser.parse_args([word for word in argv if word not in changes])
@@ -133,6 +126,16 @@ def main(argv: Sequence[str]) -> int:
         return guarded(lambda: _export(arguments.checkpoint, arguments.to))
     if arguments.command == "push":
         return guarded(lambda: _push(arguments.checkpoint, arguments.to, arguments.public))
+    if "run" in arguments:
+        code = 0
+
+        def run() -> None:
+            nonlocal code
+            code = arguments.run(arguments) or 0
+
+        return guarded(run) or code
+    if arguments.command == "doctor":
+        return guarded(_doctor)
     if arguments.command == "pull":
         return guarded(lambda: _pull(arguments.repository))
     return guarded(lambda: _cost(arguments.rows, arguments.json, arguments.measure))
@@ -225,6 +228,20 @@ def _pull(repository: str) -> None:
     from hmdb_lib.inference import hub  # noqa: PLC0415 - the help must not wait for torch to load
 
     print(hub.pull(repository))
+
+
+def _doctor() -> None:
+    from hmdb_lib.device import choose_device  # noqa: PLC0415 - the help must not wait for torch to load
+
+    place = environment.place()
+    print(f"python {platform.python_version()} on {platform.platform()}, {environment.cores()} cores")
+    for name in ("hmdb-lib", "torch", "torchvision", "lightning", "transformers", "av", "numpy", "pandas"):
+        print(name, importlib.metadata.version(name))
+    print(f"device: {choose_device().reason}\nplace: {place.name}")
+    for what, folder in (("data", place.data), ("results", place.results)):
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        writable = "" if os.access(there, os.W_OK) else ", not writable"
+        print(f"{what}: {folder}, {shutil.disk_usage(there).free / 1e9:.0f} GB free{writable}")
 
 
 def _end_with_stdin() -> None:

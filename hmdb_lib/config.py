@@ -291,6 +291,25 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         raise UserError(_first_problem(error, file.name, given, known)) from None
 
 
+def load_config(row: str | None = None, *, quick: bool = False, file: Path | str = CONFIG, **changes: Any) -> Config:
+    """Load an experiment: a row of experiments.yaml, and single keys that differ from it.
+
+    Args:
+        row: such as "baseline"; None: config.yaml as it stands.
+        quick: a few small clips and two epochs, to see that everything runs.
+        file: another config.yaml, or a part of one.
+        changes: keys by their dotted names, see the example.
+
+    Raises UserError for anything that is not valid.
+
+    Example:
+        >>> hl.load_config("cross1_self1", quick=True, **{"train.epochs": 10, "data.root": "my_videos"})
+
+    """
+    overrides = [f"{key}={json.dumps(value, default=str)}" for key, value in changes.items()]
+    return load(row, [*(["quick=true"] if quick else []), *overrides], Path(file))
+
+
 def rows() -> dict[str, dict[str, Any]]:
     """The named rows of experiments.yaml: the question each asks, and the dotted keys in which it differs."""
     return _read(EXPERIMENTS)["rows"]

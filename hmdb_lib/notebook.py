@@ -21,7 +21,12 @@ RUN = 2e9  # bytes: the four checkpoints of 500 MB that the largest row keeps wh
 
 
 def set_up() -> None:
-    """Install what is missing, mount Drive on Colab, and say which device, data and results folder there are."""
+    """Install what is missing, mount Drive on Colab, and say which device, data and results folder there are.
+
+    Example:
+        >>> hl.set_up()
+
+    """
     _tell_errors_in_a_line()
     missing = missing_packages(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     if missing:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from hmdb_lib import config
+from hmdb_lib import cli, config
 from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 
@@ -132,3 +132,11 @@ def test_the_old_name_of_a_key_still_works_and_the_new_one_is_told_once(tmp_path
     assert config.load(file=file).train.optimizer == "sgd"
     assert config.load(overrides=["train.optimiser=adam"]).train.optimizer == "adam"
     assert capsys.readouterr().err == "train.optimiser is now called train.optimizer\n"
+
+
+def test_the_doctor_tells_versions_device_and_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+    assert cli.main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "torch 2" in told
+    assert f"results: {tmp_path / 'results'}, " in told

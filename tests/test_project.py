@@ -9,10 +9,12 @@ import sys
 import tomllib
 import zipfile
 
+import nbformat
 import pytest
 import yaml
 
 from hmdb_lib.environment import ROOT
+from hmdb_lib.inference import hub
 
 # Each room may import those before it, and nothing after it: data flows one way.
 LAYERS = re.findall(
@@ -32,6 +34,9 @@ LAYERS = re.findall(
 """,
 )
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def room(module):
@@ -98,8 +103,12 @@ def name_and_range(requirement):
     return name.lower(), requirement[len(name) :].replace(" ", "")
 
 
+def lock_file():
+    return tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+
+
 def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PYPROJECT["project"]
     pip = dict(map(name_and_range, project["dependencies"]))
     *conda, by_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     listed = dict(map(name_and_range, conda))
@@ -107,14 +116,73 @@ def test_pip_conda_and_the_lock_file_list_the_same_dependencies():
     assert {listed.pop("pip"), listed.pop("ffmpeg")} == {""}
     listed |= dict(map(name_and_range, by_pip["pip"][:-1]))
     assert listed == {CONDA_NAMES.get(name, name): versions for name, versions in pip.items()}
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    own = next(package for package in lock if package["name"] == "hmdb-lib")
+    own = next(package for package in lock_file() if package["name"] == "hmdb-lib")
     assert {dependency["name"] for dependency in own["dependencies"]} == set(pip)
+
+
+def test_the_model_card_names_the_projects_own_address():
+    assert PYPROJECT["project"]["urls"]["Repository"] == hub.REPOSITORY
 
 
 def test_conda_installs_this_project_by_pip():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert conda[-1]["pip"][-1] == "-e ."
+
+
+def test_pre_commit_runs_the_versions_that_the_lock_file_holds():
+    locked = {package["name"]: package.get("version") for package in lock_file()}
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    pinned = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook["rev"].lstrip("v") for hook in hooks}
+    assert [pinned["ruff"], pinned["nbstripout"]] == [locked["ruff"], locked["nbstripout"]]
+
+
+def repositories(text):
+    """Every `owner/name` on GitHub that a text names, Colab's way of writing it too."""
+    return set(re.findall(r"(?:github\.com|colab\.research\.google\.com/github)/([\w.-]+/[\w-]+)", text))
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_badges_and_set_up_cell_name_the_repository(file):
+    notebook = nbformat.read(file, as_version=4)
+    set_up = next(cell.source for cell in notebook.cells if "set-up" in cell.metadata.get("tags", []))
+    assert repositories(notebook.cells[0].source) == repositories(set_up) == {REPOSITORY}
+
+
+def test_no_file_names_the_repository_under_another_owner():
+    name = REPOSITORY.partition("/")[2]
+    for file in (*NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("*.cff"), *(ROOT / "hmdb_lib").rglob("*.py")):
+        named = repositories(file.read_text(encoding="utf-8"))
+        assert {other for other in named if other.endswith(f"/{name}")} <= {REPOSITORY}, file
+
+
+def test_the_citation_is_whole_and_agrees_with_pyproject():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = PYPROJECT["project"]
+    assert citation.keys() >= {"cff-version", "message", "title", "authors"}  # what the format requires
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert citation["authors"] == project["authors"]
+    assert citation["repository-code"] == project["urls"]["Repository"]
+
+
+def test_ci_tests_every_python_that_the_project_names_with_pinned_actions():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    python = "Programming Language :: Python :: "
+    named = {line.removeprefix(python) for line in PYPROJECT["project"]["classifiers"] if line.startswith(python)}
+    assert set(jobs["fast"]["strategy"]["matrix"]["python"]) == named - {"3"}
+    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert [action for action in used if not re.search(r"@v\d", action)] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda file: file.name)
+def test_the_files_for_github_are_yaml(file):
+    assert isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict)
+
+
+def test_the_bug_form_asks_for_what_a_reader_needs_to_see_the_bug():
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text(encoding="utf-8"))
+    required = [field["id"] for field in form["body"] if field["validations"]["required"]]
+    assert required == ["doctor", "command", "expected", "seen"]
 
 
 @pytest.fixture(scope="module")

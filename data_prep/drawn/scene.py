@@ -1,24 +1,24 @@
-"""One take of the sample data set: an actor before a backdrop, seen by a camera. Nothing here knows a class."""
+"""Film one take: an actor in front of a backdrop, seen by a camera. Classes are not known here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-from data_prep.drawn.figure import MOTIONS, SEAT, Body, Colour, Joints, act, draw_figure, hue, shade
+from data_prep.drawn.figure import MOTIONS, SEAT, Colour, Joints, act, draw_figure, hue, random_body, shade
 
 HEIGHT, WIDTH = 240, 320
 FRAMES = (40, 120)
-YAW = {"wave": (10, 40), "clap": (10, 40)}  # degrees away from the camera; the other motions go sideways:
-SIDEWAYS = (35, 70)
+YAW = {"wave": (10, 40), "clap": (10, 40)}  # degrees away from the camera
+SIDEWAYS = (35, 70)  # the other motions
 DRAWN = 2  # drawn at twice the size, then halved: smooth edges
-MARGIN = 40  # pixels of backdrop around the picture, for the camera to move in
+MARGIN = 40  # pixels of backdrop around the frame, in which the camera moves
 
 
 @dataclass(frozen=True)
 class Take:
-    """One performance. Takes of one `source` share actor, clothes, backdrop, light and camera, and differ in timing."""
+    """Name one performance. Takes of one `source` share actor, backdrop, light and camera, and differ in timing."""
 
     motion: str
     source: int
@@ -26,13 +26,13 @@ class Take:
     seed: int
 
     def draw(self, fps: float) -> tuple[np.ndarray, np.ndarray, str]:
-        """The frames (uint8, T H W C), the figure's boxes (int16, T 4: x0 y0 x1 y1) and the signs for HMDB51's names.
+        """Draw the frames (uint8 T H W C) and the figure's boxes (int16 (T, 4), x0 y0 x1 y1); last, the signs for its name.
 
-        Depends on nothing but the four fields, whichever process draws it.
+        The result depends on the four fields alone.
         """
         lots = [self.seed, list(MOTIONS).index(self.motion), self.source]
         stage, rng = np.random.default_rng([*lots, 0]), np.random.default_rng([*lots, 1, self.take])
-        body, backdrop = Body.draw_lots(stage), draw_backdrop(stage)
+        body, backdrop = random_body(stage), draw_backdrop(stage)
         moving, grain = stage.uniform() < 0.5, stage.uniform(0.5, 3)
         stool = hue(*stage.uniform(0.3, 0.8, 3)) if self.motion == "sit" else None
         height, floor = stage.uniform(0.7, 0.82) * HEIGHT * DRAWN, stage.uniform(0.91, 0.96) * HEIGHT * DRAWN
@@ -67,7 +67,7 @@ class Take:
 
 @dataclass(frozen=True)
 class View:
-    """From body axes to the picture: turned by `yaw`, mirrored for left-handers, seen a little from above."""
+    """Map body axes to the frame: turned by `yaw`, mirrored for left-handers, seen a little from above."""
 
     yaw: float
     hand: int
@@ -77,18 +77,18 @@ class View:
     camera: np.ndarray  # T 2, drawn pixels
 
     def spot(self, point: np.ndarray) -> np.ndarray:
-        """... 3 in body heights -> ... 3: pixel x, pixel y (camera not moved), depth (larger is nearer)."""
+        """Map points (..., 3) in body heights to pixel x, pixel y (camera at rest) and depth (larger is nearer)."""
         x, y, z = point[..., 0], point[..., 1] * self.hand, point[..., 2]
         across, depth = x * np.sin(self.yaw) + y * np.cos(self.yaw), x * np.cos(self.yaw) - y * np.sin(self.yaw)
         return np.stack([self.centre + across * self.height, self.floor + (0.14 * depth - z) * self.height, depth], -1)
 
     def project(self, joints: Joints) -> Joints:
-        """Every joint where the moving camera sees it."""
+        """Map every joint to where the moving camera sees it."""
         shift = np.pad(-self.camera, ((0, 0), (0, 1)))  # T 3
         return {name: self.spot(track) + shift for name, track in joints.items()}
 
     def draw_ground(self, draw: ImageDraw.ImageDraw, pelvis: np.ndarray, t: int, stool: Colour | None) -> None:
-        """The shadow under the figure and the stool of who sits down."""
+        """Draw the shadow under the figure, and the stool if there is one."""
 
         def flat(point: np.ndarray, wide: float, colour: Colour) -> None:
             x, y = self.spot(point)[:2] - self.camera[t]
@@ -98,17 +98,15 @@ class View:
         flat(pelvis * [1, 1, 0], 0.2, (62, 58, 56))
         if stool:
             seat = np.array(SEAT) - [0, 0, 0.075]
-            for leg in ([-0.1, -0.1], [-0.1, 0.1], [0.1, -0.1], [0.1, 0.1]):
-                ends = (
-                    self.spot(np.array([[SEAT[0] + leg[0], leg[1], z] for z in (0, seat[2])]))[:, :2] - self.camera[t]
-                )
+            for x, y in product((-0.1, 0.1), repeat=2):
+                ends = self.spot(np.array([[SEAT[0] + x, y, z] for z in (0, seat[2])]))[:, :2] - self.camera[t]
                 draw.line(ends.ravel().tolist(), fill=shade(stool, 0.5), width=round(0.035 * self.height))
             flat(seat - [0, 0, 0.02], 0.15, shade(stool, 0.5))
             flat(seat, 0.15, stool)
 
 
 def move_camera(rng: np.random.Generator, frames: int, moving: bool) -> np.ndarray:
-    """Whole drawn pixels by which the camera is off, T 2 (x, y): a slow pan and a smoothed trembling, or rest."""
+    """Draw by how many drawn pixels the camera is off, int (T, 2): a slow pan and a smoothed trembling, or rest."""
     pan = np.linspace(-0.5, 0.5, frames)[:, None] * rng.uniform(-1, 1, 2) * [70, 14]
     tremble = rng.normal(0, 4, (frames + 8, 2))
     tremble = np.stack([np.convolve(track, np.hanning(9) / 2, "valid") for track in tremble.T], 1)
@@ -117,21 +115,18 @@ def move_camera(rng: np.random.Generator, frames: int, moving: bool) -> np.ndarr
 
 
 def figure_boxes(places: Joints, pad: float) -> np.ndarray:
-    """The figure without its ball, in pixels of the finished picture, cut at its border."""
+    """Find the figure without its ball in each frame: int16 (T, 4), cut at the border."""
     spots = np.stack([track[:, :2] for name, track in places.items() if name != "ball"])  # joints T 2
     boxes = np.concatenate([spots.min(0) - pad, spots.max(0) + pad], 1) / DRAWN
     return np.clip(boxes.round(), 0, [WIDTH, HEIGHT, WIDTH, HEIGHT]).astype(np.int16)
 
 
 def draw_backdrop(rng: np.random.Generator) -> Image.Image:
-    """A room, a park or a street, larger than the picture by the margin on every side.
-
-    Made small and enlarged, which gives it the softness of what is out of focus.
-    """
+    """Draw a room, a park or a street, larger than the frame by the margin; enlarged, so that it looks out of focus."""
     width, height = WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN
     image = Image.new("RGB", (width, height))
-    kinds: list[Callable] = [_room, _park, _street]
-    kinds[rng.integers(3)](ImageDraw.Draw(image), rng, width, height, round(height * rng.uniform(0.6, 0.72)))
+    kind = (_room, _park, _street)[rng.integers(3)]
+    kind(ImageDraw.Draw(image), rng, width, height, round(height * rng.uniform(0.6, 0.72)))
     texture = np.zeros((height, width))
     for cells, strength in (((12, 16), 7), ((height // 2, width // 2), 5)):  # blotches and grain
         coarse = Image.fromarray(rng.normal(0, strength, cells).astype(np.float32))
@@ -159,15 +154,13 @@ def _park(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, heigh
         x, y, w = rng.integers([-100, horizon - 60, 150], [width, horizon - 10, 400])
         green = hue(rng.uniform(0.22, 0.4), rng.uniform(0.2, 0.5), rng.uniform(0.45, 0.75))
         draw.ellipse((x, y, x + w, y + 250), fill=green)
-    draw.rectangle(
-        (0, horizon, width, height), fill=hue(rng.uniform(0.2, 0.35), rng.uniform(0.3, 0.6), rng.uniform(0.45, 0.7))
-    )
+    grass = hue(rng.uniform(0.2, 0.35), rng.uniform(0.3, 0.6), rng.uniform(0.45, 0.7))
+    draw.rectangle((0, horizon, width, height), fill=grass)
     for _ in range(rng.integers(2, 6)):  # trees
         x, y, r = rng.integers([0, horizon - 5, 20], [width, horizon + 10, 45])
         draw.rectangle((x - r / 8, y - 2 * r, x + r / 8, y), fill=hue(0.07, 0.5, 0.35))
-        draw.ellipse(
-            (x - r, y - 3.2 * r, x + r, y - 1.2 * r), fill=hue(rng.uniform(0.22, 0.4), 0.5, rng.uniform(0.3, 0.6))
-        )
+        green = hue(rng.uniform(0.22, 0.4), 0.5, rng.uniform(0.3, 0.6))
+        draw.ellipse((x - r, y - 3.2 * r, x + r, y - 1.2 * r), fill=green)
 
 
 def _street(draw: ImageDraw.ImageDraw, rng: np.random.Generator, width: int, height: int, horizon: int) -> None:

@@ -1,6 +1,5 @@
-"""HMDB51 in one call: from the first source that gives all of it."""
+"""Get HMDB51 from the first source that gives all of it."""
 
-import argparse
 import os
 import shutil
 from collections.abc import Callable
@@ -8,8 +7,8 @@ from pathlib import Path
 
 from data_prep.hmdb51.sources import Part, Sources, Splits, Videos, summary
 from data_prep.hmdb51.verify import HMDB51, Whole, verify
-from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import DiskError
 
 SOURCES = Sources()
 
@@ -21,14 +20,13 @@ def get_hmdb51(
     sources: Sources = SOURCES,
     workers: int | None = None,
 ) -> Path:
-    """Make `root` hold HMDB51: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; returns `root`.
+    """Download HMDB51 into `root`: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; return `root`.
 
-    Tries in order: what is there already (it may be read-only); an archive that an earlier call downloaded; a Kaggle
-    input (linked, not copied); the mirror of single files on the Hugging Face hub; the laboratory's archives there; the
-    official address. `archive` names your own `hmdb51_org.rar`, the only source of the videos then unless they are there
-    already; `test_train_splits.rar` may lie beside it. Prints which source it used and why it passed over the others.
-    Broken off in any way, the next call goes on with what is there. `workers`: processes that unpack, so a script that
-    calls this needs Python's `if __name__ == "__main__":`. Raises UserError when no source gives the whole, and
+    Tries in order what is there already (it may be read-only), an archive of an earlier call, a Kaggle input (linked,
+    not copied), the mirror of single files on the Hugging Face hub, the laboratory's archives there, and the official
+    address. With `archive`, your own `hmdb51_org.rar`, nothing is downloaded for the videos; `test_train_splits.rar`
+    may lie beside it. Prints which source it used and why not the others. An interrupted call is continued by the next.
+    `workers`: processes that unpack, see `parallel_map`. Raises UserError when no source gives everything, and
     DiskError as soon as the disk is too small.
     """
     root = Path(root).absolute()
@@ -48,21 +46,8 @@ def get_hmdb51(
     return root
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep download`."""
-    parser.add_argument("root", type=Path, help="folder to fill with videos/, splits/ and manifest.csv")
-    parser.add_argument("--archive", type=Path, help="your own hmdb51_org.rar (test_train_splits.rar beside it)")
-    parser.add_argument("--workers", type=int, help="processes that unpack (default: one a CPU)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code; what goes wrong is raised as UserError."""
-    get_hmdb51(arguments.root, arguments.archive, workers=arguments.workers)
-    return 0
-
-
 def _use_first(part: Part, own: Path | None) -> bool:
-    """Try the candidates until the part is whole; whether anything had to be fetched."""
+    """Try the sources until the part is complete; return whether anything had to be fetched."""
     passed = []
     for name, get in _candidates(part, own):
         if passed and not os.access(part.place.parent, os.W_OK):
@@ -72,7 +57,7 @@ def _use_first(part: Part, own: Path | None) -> bool:
         try:
             get()
             problems = part.problems(part.place)
-        except disk.DiskError:
+        except DiskError:
             raise  # no other source would help
         except UserError as error:
             problems = [str(error)]

@@ -1,8 +1,9 @@
-"""Where HMDB51 is published, and how each of these places gives its videos and its split lists."""
+"""Get HMDB51's videos and split lists from the places that publish them."""
 
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +11,20 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from pathlib import Path, PurePosixPath
 
-from huggingface_hub import DatasetInfo, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import DatasetInfo, HfApi
 
-from data_prep.hmdb51.fetch import fetch, one_line, patiently, prove, prove_or_delete
+from data_prep.hmdb51.fetch import check, check_or_delete, fetch, one_line, retry
 from data_prep.hmdb51.unpack import unpack, unpack_videos
 from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
-from hmdb_lib import files as disk
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import is_disk_full, report_full_disk, require_disk
 
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One of the laboratory's archives. `size`: bytes, roughly."""
+    """Name one of the laboratory's archives. `size`: bytes, roughly."""
 
     name: str
     size: float
@@ -32,7 +33,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Sources:
-    """The places. `timeout`, `pause` (seconds) and `attempts` are those of `fetch`."""
+    """Name the places, and for `fetch` the timeout and pause (seconds) and the attempts."""
 
     videos: Archive = Archive(
         "hmdb51_org.rar", 2.1e9, "9e714a0d8b76104d76e932764a7ca636f929fff66279cda3f2e326fa912a328e"
@@ -51,13 +52,13 @@ class Sources:
 
 
 class SourceError(UserError):
-    """This source has not what is wanted; another one may."""
+    """Report that a source does not have what is wanted; another one may."""
 
 
-class Part:
-    """Half of the data set, `Splits` or `Videos`. A method `from_...` tries one source; UserError says that it failed.
+class Part(ABC):
+    """Make one part of the data set, `Splits` or `Videos`. Each method `from_...` tries one source, or raises UserError.
 
-    `place` is the folder to make; archives and unfinished folders wait in `downloads`.
+    `place` is the folder to make; archives and unfinished folders lie in `downloads`.
     """
 
     name: str
@@ -68,26 +69,27 @@ class Part:
         self.place, self.downloads = root / self.name, root / "downloads"
         self.whole, self.sources, self.workers = whole, sources, workers
         self.archive: Archive = getattr(sources, self.name)
+        self.hub = HfApi(sources.hub)
 
+    @abstractmethod
     def problems(self, folder: Path) -> list[str]:
-        """What `folder` lacks to be this part whole, a line each."""
-        raise NotImplementedError
+        """List what `folder` lacks to be this part, a line each."""
 
+    @abstractmethod
     def unpack(self, archive: Path) -> None:
-        """Make `place` of the laboratory's archive."""
-        raise NotImplementedError
+        """Make `place` from the laboratory's archive."""
 
+    @abstractmethod
     def from_mirror(self) -> None:
-        """The Hugging Face data set that holds single files."""
-        raise NotImplementedError
+        """Take the single files of the mirror on the Hugging Face hub."""
 
     def from_archive(self, archive: Path) -> None:
-        """An archive on this machine, which stays."""
-        prove(archive, self.archive.sha256)
+        """Take an archive on this machine, and leave it there."""
+        check(archive, self.archive.sha256)
         self.unpack(archive)
 
     def from_kaggle(self) -> None:
-        """A mounted Kaggle input: linked, for it is read-only and the working disk is small."""
+        """Link a mounted Kaggle input, which is read-only, because the working disk is small."""
         inputs = self.sources.kaggle
         if not inputs.is_dir():
             raise SourceError(f"no {inputs} here")
@@ -100,53 +102,46 @@ class Part:
         self._put(next((folder for folder in found if not self.problems(folder)), largest), link=True)
 
     def from_laboratory(self) -> None:
-        """The laboratory's own data set on the Hugging Face hub."""
-        repository = self.sources.laboratory
+        """Download the laboratory's archive from the Hugging Face hub."""
+        repository, name = self.sources.laboratory, self.archive.name
         with _hub_faults():
             info = self._ask_hub(repository)
-            path = next(
-                (s.rfilename for s in info.siblings if PurePosixPath(s.rfilename).name == self.archive.name), None
-            )
+            path = next((s.rfilename for s in info.siblings if PurePosixPath(s.rfilename).name == name), None)
             if not path:
-                raise SourceError(f"holds no {self.archive.name}")
-            self._need_disk_for_archive()
-            self._patiently(
-                lambda: hf_hub_download(
-                    repository,
-                    path,
-                    repo_type="dataset",
-                    revision=info.sha,
-                    local_dir=self.downloads,
-                    endpoint=self.sources.hub,
-                )
-            )
-        prove_or_delete(self.downloads / path, self.archive.sha256)
+                raise SourceError(f"holds no {name}")
+            self._require_disk_for_archive()
+            self._retry(lambda: self._download(repository, path, info.sha))
+        check_or_delete(self.downloads / path, self.archive.sha256)
         self.unpack(self.downloads / path)
 
     def from_address(self) -> None:
-        """The official address."""
-        self._need_disk_for_archive()
+        """Download the archive from the official address."""
+        self._require_disk_for_archive()
         file, sources = self.downloads / self.archive.name, self.sources
         url = f"{sources.official}/{self.archive.name}"
         fetch(url, file, self.archive.sha256, sources.timeout, sources.pause, sources.attempts)
         self.unpack(file)
 
     def _ask_hub(self, repository: str) -> DatasetInfo:
-        # Fails at once where there is no network; a download tries for half a minute.
-        return HfApi(self.sources.hub).dataset_info(repository, timeout=10)
+        # Fails at once without a network; a download tries for half a minute.
+        return self.hub.dataset_info(repository, timeout=10)
 
-    def _patiently(self, action: Callable[[], object]) -> None:
-        with disk.told_when_full(self.downloads):
-            patiently(action, lambda: _bytes(self.downloads), _hub_passes, self.sources.pause, self.sources.attempts)
+    def _download(self, repository: str, path: str, revision: str | None) -> Path:
+        how = {"repo_type": "dataset", "revision": revision, "local_dir": self.downloads}
+        return Path(self.hub.hf_hub_download(repository, path, **how))
 
-    def _need_disk_for_archive(self) -> None:
+    def _retry(self, action: Callable[[], object]) -> None:
+        sources = self.sources
+        with report_full_disk(self.downloads):
+            retry(action, lambda: _bytes(self.downloads), _is_temporary, sources.pause, sources.attempts)
+
+    def _require_disk_for_archive(self) -> None:
         # The archive, the class archives out of it, and the first classes out of those.
-        disk.need(
-            self.place.parent, 2.3 * self.archive.size - _bytes(self.downloads), f"{self.archive.name}, unpacked,"
-        )
+        size = 2.3 * self.archive.size - _bytes(self.downloads)
+        require_disk(self.place.parent, size, f"{self.archive.name}, unpacked,")
 
     def _put(self, folder: Path, link: bool = False) -> None:
-        """Move or link `folder` to `place` when it is whole; what stood there gives way only then."""
+        """Move or link `folder` to `place` if it is complete; only then is what was there removed."""
         problems = self.problems(folder)
         if problems:
             raise SourceError(summary(problems))
@@ -161,35 +156,28 @@ class Part:
 
 
 class Splits(Part):
-    """The official lists, `splits/<class>_test_split<k>.txt`."""
+    """Make the official lists, `splits/<class>_test_split<k>.txt`."""
 
     name, ending, depth = "splits", "_test_split1.txt", 1
 
     def problems(self, folder: Path) -> list[str]:
-        """See `Part`."""
+        """List what is wrong with the lists."""
         return split_problems(folder, self.whole)
 
     def unpack(self, archive: Path) -> None:
-        """See `Part`."""
+        """Unpack the lists."""
         folder = self.downloads / "splits"
         unpack(archive, folder, ".txt")
         self._put(folder)
 
     def from_mirror(self) -> None:
-        """`metadata_split<k>.jsonl`, a line a video: {"video_path": "Videos/<class>/<file>", ..., "subset": 0 to 2}."""
+        """Read `metadata_split<k>.jsonl`, lines of {"video_path": "Videos/<class>/<file>", ..., "subset": 0 to 2}."""
         lists = defaultdict(list)
         with _hub_faults():
             info = self._ask_hub(self.sources.mirror)
             for split in SPLITS:
-                file = hf_hub_download(
-                    self.sources.mirror,
-                    f"metadata_split{split}.jsonl",
-                    repo_type="dataset",
-                    revision=info.sha,
-                    local_dir=self.downloads,
-                    endpoint=self.sources.hub,
-                )
-                for line in Path(file).read_text(encoding="utf-8").splitlines():
+                file = self._download(self.sources.mirror, f"metadata_split{split}.jsonl", info.sha)
+                for line in file.read_text(encoding="utf-8").splitlines():
                     row = json.loads(line)
                     video = PurePosixPath(row["video_path"])
                     lists[f"{video.parent.name}_test_split{split}.txt"].append(f"{video.name} {row['subset']} \n")
@@ -202,53 +190,45 @@ class Splits(Part):
 
 
 class Videos(Part):
-    """The clips, `videos/<class>/*.avi`."""
+    """Make the clips, `videos/<class>/*.avi`."""
 
     name, ending, depth = "videos", ".avi", 2
 
     def problems(self, folder: Path) -> list[str]:
-        """See `Part`."""
+        """List what is wrong with the videos."""
         return video_problems(folder, self.place.with_name("splits"), self.whole)
 
     def unpack(self, archive: Path) -> None:
-        """See `Part`."""
+        """Unpack the videos, class by class."""
         if self.place.is_symlink():
             self.place.unlink()
         unpack_videos(archive, self.place, self.downloads, self.workers)
 
     def from_mirror(self) -> None:
-        """Single files below `Videos/<class>` or `hmdb51_org/<class>`, whichever of them is there."""
-        local = self.downloads / "mirror"
+        """Download the files of `Videos/<class>` or `hmdb51_org/<class>`, whichever is there."""
+        local, repository = self.downloads / "mirror", self.sources.mirror
         with _hub_faults():
-            info = self._ask_hub(self.sources.mirror)
+            info = self._ask_hub(repository)
             files = (PurePosixPath(sibling.rfilename) for sibling in info.siblings)
             found = Counter(file.parent.parent for file in files if file.suffix == self.ending)
             folder, count = max(found.items(), key=itemgetter(1), default=("", 0))
             if count < self.whole.videos:
                 raise SourceError(f"holds {count} videos, not {self.whole.videos}")
-            disk.need(self.place.parent, self.archive.size - _bytes(local), "the videos")
-            self._patiently(
-                lambda: snapshot_download(
-                    self.sources.mirror,
-                    repo_type="dataset",
-                    revision=info.sha,
-                    local_dir=local,
-                    allow_patterns=f"{folder}/*",
-                    endpoint=self.sources.hub,
-                )
-            )
+            require_disk(self.place.parent, self.archive.size - _bytes(local), "the videos")
+            how = {"repo_type": "dataset", "revision": info.sha, "local_dir": local, "allow_patterns": f"{folder}/*"}
+            self._retry(lambda: self.hub.snapshot_download(repository, **how))
         self._put(local / folder)
 
 
 def summary(problems: list[str]) -> str:
-    """The first of several lines, and how many more there are."""
+    """Shorten several lines to the first and the number of the others."""
     return problems[0] + (f"; and {len(problems) - 1} more faults" if len(problems) > 1 else "")
 
 
 def _files(folder: Path, ending: str, pictures: list[Path]) -> Iterator[Path]:
-    """Files below `folder` that end so; `pictures` collects folders of loose frames, whose neighbours are not entered.
+    """Yield the files below `folder` with this ending; collect folders of loose frames in `pictures`.
 
-    A hundred thousand files of frames would take minutes to list on a mounted input.
+    The neighbours of such a folder are not entered: a hundred thousand frames take minutes to list on a mounted input.
     """
     with os.scandir(folder) as listing:
         entries = sorted(listing, key=attrgetter("name"))
@@ -266,22 +246,19 @@ def _files(folder: Path, ending: str, pictures: list[Path]) -> Iterator[Path]:
 
 @contextmanager
 def _hub_faults() -> Iterator[None]:
-    """Whatever goes wrong with the hub is one line, and the next source's turn."""
+    """Turn whatever goes wrong with the hub into a SourceError of one line."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # its errors stem from requests, httpx or httpx2, by the version of huggingface_hub
+    except Exception as error:  # of requests, httpx or httpx2, by the version of huggingface_hub
         raise SourceError(one_line(error)) from error
 
 
-def _hub_passes(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return (
-        isinstance(error, Exception)
-        and not disk.is_full(error)
-        and (status is None or status in (408, 429) or status >= 500)
-    )
+    answer_is_temporary = status is None or status in (408, 429) or status >= 500
+    return isinstance(error, Exception) and not is_disk_full(error) and answer_is_temporary
 
 
 def _bytes(folder: Path) -> int:

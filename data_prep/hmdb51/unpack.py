@@ -1,27 +1,22 @@
-"""Unpack HMDB51's nested RAR archives: no root needed, never outside the target folder, nothing half done on view."""
+"""Unpack HMDB51's nested RAR archives, without root rights and never outside the target folder."""
 
-import os
 import shutil
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from threading import Thread
 
 import rarfile
-from tqdm.auto import tqdm
 
-from hmdb_lib import files as disk
-from hmdb_lib.environment import cores
+from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_full_disk, require_disk
 
 try:  # no wheel for every platform
     from unrar.cffi.unrarlib import FLAGS_RHDF_DIRECTORY, BadRarFile, RarArchive, RarHeader
 except ImportError:
     RarArchive = None
 
-# Each reads RAR on some machines only: Debian's 7z and bsdtar leave parts of the format out.
+# On some machines a program does not read RAR: Debian's 7z and bsdtar leave parts of the format out.
 _PROGRAMS = {
     "unrar": ["x", "-y", "-idq", "{archive}", "{folder}/"],
     "7zz": ["x", "-y", "-bd", "-bso0", "-o{folder}", "{archive}"],
@@ -31,34 +26,33 @@ _PROGRAMS = {
 
 
 class UnpackError(UserError):
-    """The archive is damaged, hostile, or nothing here can unpack it."""
+    """Report an archive that is damaged or unsafe, or that nothing here can unpack."""
 
 
 def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | None = None) -> None:
-    """Unpack `hmdb51_org.rar`, which holds one `<class>.rar` a class, to `videos/<class>/*.avi`.
+    """Unpack `hmdb51_org.rar`, which holds one `<class>.rar` per class, to `videos/<class>/*.avi`.
 
-    The class archives wait in `scratch/classes`; each goes when its class stands complete in `videos`. A call after an
-    interruption continues with those that are left. `workers` processes (None: one a CPU), so a script that calls
-    this needs Python's `if __name__ == "__main__":`. Raises UnpackError, DiskError.
+    The class archives lie in `scratch/classes` until their class is complete, so that an interrupted call is continued.
+    `workers`: see `parallel_map`. Raises UnpackError, DiskError.
     """
     classes = scratch / "classes"
     videos.mkdir(parents=True, exist_ok=True)
     if not classes.exists():
         # The class archives once more, and the few of them that are being unpacked.
-        disk.need(videos, 1.3 * archive.stat().st_size, f"unpacking {archive.name}")
+        require_disk(videos, 1.3 * archive.stat().st_size, f"unpacking {archive.name}")
         unpack(archive, classes, ".rar")
     archives = sorted(classes.glob("*.rar"))
-    # Spawned, not forked: a notebook's process has threads, and a fork of those may hang. UnRAR itself has globals.
-    with ProcessPoolExecutor(workers or cores(), get_context("spawn"), initializer=_end_with_parent) as pool:
-        list(tqdm(pool.map(partial(_unpack_class, videos), archives), desc="unpack", total=len(archives), unit="class"))
+    # Processes, not threads: UnRAR has globals.
+    for _ in parallel_map(partial(_unpack_class, videos), archives, workers, "unpack", "class"):
+        pass
     shutil.rmtree(classes)
 
 
 def unpack(archive: Path, target: Path, ending: str) -> None:
-    """Make `target` the one folder of `archive` that holds its `*<ending>` files; left alone where it is complete.
+    """Unpack the one folder of `archive` that holds its `*<ending>` files to `target`, unless that is complete.
 
-    Written beside and renamed. Raises UnpackError for an archive that is damaged, names a path outside the folder,
-    holds a link or has not exactly one such folder; DiskError.
+    Raises DiskError, and UnpackError for an archive that is damaged, holds a link or a path outside the folder, or
+    does not have exactly one such folder.
     """
     sizes = _list(archive)
     holders = {path.parent for path in sizes if path.suffix == ending}
@@ -72,27 +66,17 @@ def unpack(archive: Path, target: Path, ending: str) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with disk.told_when_full(target.parent):
+        with report_full_disk(target.parent):
             _extract(archive, part)
         missing = wanted.items() - _sizes(part / holder).items()
         if missing:
-            raise UnpackError(
-                f"{archive}: {len(missing)} of {len(wanted)} files did not come out, {min(missing)[0]} one of them"
-            )
+            count = f"{len(missing)} of {len(wanted)}"
+            raise UnpackError(f"{archive}: {count} files did not come out, {min(missing)[0]} one of them")
         if target.exists():
             shutil.rmtree(target)
         (part / holder).rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    # A pool's workers wait for ever when their parent is killed, and would write beside the next run.
-    def watch() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _unpack_class(videos: Path, archive: Path) -> None:
@@ -101,17 +85,20 @@ def _unpack_class(videos: Path, archive: Path) -> None:
 
 
 def _list(archive: Path) -> dict[PurePosixPath, int]:
-    """Path and size of every file, once all entries are known to stay inside."""
+    """Read the path and size of every file, after checking that all entries stay inside the folder."""
     try:
         with rarfile.RarFile(archive) as rar:
             entries = rar.infolist()
     except rarfile.Error as error:
         raise UnpackError(f"{archive}: not a whole RAR archive ({error})") from error
+    sizes = {}
     for entry in entries:
         if entry.is_symlink() or entry.file_redir:
             raise UnpackError(f"{archive}: refused, its entry {entry.filename!r} is a link")
-        _inside(archive, entry.filename)
-    return {_inside(archive, entry.filename): entry.file_size for entry in entries if entry.is_file()}
+        path = _inside(archive, entry.filename)
+        if entry.is_file():
+            sizes[path] = entry.file_size
+    return sizes
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:

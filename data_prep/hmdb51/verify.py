@@ -1,7 +1,5 @@
-"""Prove HMDB51 whole: counts, names against the lists, each file's checksum and, when asked, every frame."""
+"""Check that HMDB51 is complete: counts, names against the lists, checksums and, on request, every frame."""
 
-import argparse
-import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -11,17 +9,20 @@ from pathlib import Path
 import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
+from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import sha256_of, whole_file
 
 SPLITS = (1, 2, 3)
-MANIFEST = ["path", "class", "group", "roles", "frames", "size", "fps", "bytes", "sha256"]
+DEEP = ["frames", "size", "fps"]
+MANIFEST = ["path", "class", "group", "roles", *DEEP, "bytes", "sha256"]
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What a whole data set counts; the defaults are HMDB51's. `train` and `test` are videos a class and split."""
+    """Count what a complete data set holds, by default HMDB51. `train` and `test`: videos per class and split."""
 
     classes: int = 51
     videos: int = 6766
@@ -33,95 +34,74 @@ HMDB51 = Whole()
 
 
 def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int | None = None) -> list[str]:
-    """Check `root/videos/<class>/*.avi` and `root/splits/*.txt`, print and return what is missing or broken, by name.
+    """Check `root/videos/<class>/*.avi` and `root/splits/*.txt`; print and return what is missing or broken, by name.
 
-    deep: decode every file to its last frame as well. Writes `root/manifest.csv`, one row a video: path (below
-    videos/), class, group (source video), roles (in splits 1 to 3), frames, size (width x height), fps (where it is
-    constant), bytes, sha256. frames, size and fps come from a deep check; a shallow one keeps those of unchanged files.
+    Writes `root/manifest.csv`, one row per video: path (below videos/), class, group (source video), roles (in splits
+    1 to 3), frames, size (width x height), fps (where it is constant), bytes, sha256. `deep` decodes every file to its
+    last frame, for frames, size and fps; without it these are kept for unchanged files.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; python -m data_prep download makes it")
     before = _read_manifest(root / "manifest.csv")
-    problems = split_problems(root / "splits", whole)
-    problems += video_problems(root / "videos", root / "splits", whole)
+    problems = split_problems(root / "splits", whole) + video_problems(root / "videos", root / "splits", whole)
     manifest, broken = _describe_all(root, deep, workers)
-    if not deep:
-        known = before.set_index(["path", "sha256"])[["frames", "size", "fps"]]
-        manifest = manifest.drop(columns=known.columns).join(known, on=["path", "sha256"])
     problems += broken
+    if not deep:
+        known = before.set_index(["path", "sha256"])[DEEP]
+        manifest = manifest.drop(columns=DEEP).join(known, on=["path", "sha256"])
     if os.access(root, os.W_OK):
-        part = root / "manifest.csv.part"
-        manifest[MANIFEST].astype({"frames": "Int64"}).to_csv(part, index=False)
-        part.replace(root / "manifest.csv")
+        with whole_file(root / "manifest.csv") as part:
+            manifest[MANIFEST].astype({"frames": "Int64"}).to_csv(part, index=False)
     else:
         print(f"{root}: read-only, so no manifest.csv is written")
-    if problems:
-        print(*problems, sep="\n")
-    else:
-        decoded = ", every frame decodes" if deep else ""
-        print(f"{root}: whole, {whole.classes} classes, {whole.videos:,} videos, {len(SPLITS)} splits{decoded}")
+    decoded = ", every frame decodes" if deep else ""
+    counts = f"{whole.classes} classes, {whole.videos:,} videos, {len(SPLITS)} splits"
+    print(*(problems or [f"{root}: whole, {counts}{decoded}"]), sep="\n")
     return problems
 
 
 def split_problems(folder: Path, whole: Whole = HMDB51) -> list[str]:
-    """What is wrong with the split lists, a line each."""
+    """List what is wrong with the split lists, a line each."""
     if not any(folder.glob("*_test_split*.txt")):
         return [f"{folder}: no lists <class>_test_split<1 to 3>.txt"]
-    problems = []
     try:
         tables = [read_split(folder, split) for split in SPLITS]
     except UserError as error:
         return [str(error)]
+    problems = []
     for split, table in zip(SPLITS, tables, strict=True):
-        if table.label.nunique() != whole.classes:
-            problems.append(
-                f"{folder}: split {split} has {table.label.nunique()} class lists, expected {whole.classes}"
-            )
-        if table.path.nunique() != whole.videos:
-            problems.append(f"{folder}: split {split} names {table.path.nunique():,} videos, expected {whole.videos:,}")
+        classes, videos = table.label.nunique(), table.path.nunique()
+        if classes != whole.classes:
+            problems.append(f"{folder}: split {split} has {classes} class lists, expected {whole.classes}")
+        if videos != whole.videos:
+            problems.append(f"{folder}: split {split} names {videos:,} videos, expected {whole.videos:,}")
         for label, roles in table.groupby("label").role:
             train, test = (roles == "train").sum(), (roles == "test").sum()
             if (train, test) != (whole.train, whole.test):
-                wanted = f"{whole.train} and {whole.test}"
-                problems.append(
-                    f"{folder}/{label}_test_split{split}.txt: {train} train and {test} test, expected {wanted}"
-                )
+                file, wanted = f"{folder}/{label}_test_split{split}.txt", f"{whole.train} and {whole.test}"
+                problems.append(f"{file}: {train} train and {test} test, expected {wanted}")
     if len({frozenset(table.path) for table in tables}) > 1:
         problems.append(f"{folder}: the three splits do not name the same videos")
     return problems
 
 
 def video_problems(videos: Path, splits: Path, whole: Whole = HMDB51) -> list[str]:
-    """What is wrong with the videos, a line each: counts, names that are missing, empty or in no list."""
-    present, listed = find_videos(videos), set(_roles(splits, 1))
-    classes = {path.parent.name for path in present}
+    """List what is wrong with the videos, a line each: counts, and files that are missing, empty or in no list."""
+    present, listed = set(_avi_files(videos)), set(_roles(splits, 1))
+    classes = {path.partition("/")[0] for path in present}
     problems = []
     if (len(classes), len(present)) != (whole.classes, whole.videos):
         found = f"{len(present):,} videos in {len(classes)} classes"
         problems.append(f"{videos}: {found}, expected {whole.videos:,} in {whole.classes}")
     if listed:
-        names = {path.relative_to(videos).as_posix() for path in present}
-        problems += _missing(videos, listed, listed - names)
-        problems += [f"{videos / name}: in no split list" for name in sorted(names - listed)]
-    return problems + [f"{path}: empty" for path in present if not path.stat().st_size]
+        problems += _missing(videos, listed, listed - present)
+        problems += [f"{videos / path}: in no split list" for path in sorted(present - listed)]
+    return problems + [f"{videos / path}: empty" for path in sorted(present) if not (videos / path).stat().st_size]
 
 
-def find_videos(videos: Path) -> list[Path]:
-    """Every `<class>/<file>.avi`, in order; hidden folders and files are unfinished work or a system's litter."""
-    return sorted(p for p in videos.glob("*/*.avi") if not p.name.startswith(".") and not p.parent.name.startswith("."))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `python -m data_prep verify`."""
-    parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
-    parser.add_argument("--deep", action="store_true", help="decode every frame too")
-    parser.add_argument("--workers", type=int, help="threads that read (default: a few more than CPUs)")
-
-
-def main(arguments: argparse.Namespace) -> int:
-    """Exit code: 0 when the data set is whole, 2 when not."""
-    return 2 if verify(arguments.root, arguments.deep, workers=arguments.workers) else 0
+def _avi_files(videos: Path) -> list[str]:
+    return [path for path in find_videos(videos, depth=2) if path.endswith(".avi")]
 
 
 def _missing(videos: Path, listed: set[str], missing: set[str]) -> list[str]:
@@ -148,26 +128,25 @@ def _read_manifest(file: Path) -> pd.DataFrame:
 
 def _describe_all(root: Path, deep: bool, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
     videos = root / "videos"
-    rows = thread_map(partial(_describe, deep), find_videos(videos), desc="verify", max_workers=workers)
+    rows = thread_map(partial(_describe, deep, videos), _avi_files(videos), desc="verify", max_workers=workers)
     problems = [row.pop("problem") for row in rows if "problem" in row]
-    table = pd.DataFrame(rows, columns=["file", "frames", "size", "fps", "bytes", "sha256"])
-    table["path"] = [file.relative_to(videos).as_posix() for file in table.file]
-    table["class"] = [file.parent.name for file in table.file]
-    table["group"] = [source_group(file.name) for file in table.file]
+    table = pd.DataFrame(rows, columns=["path", *DEEP, "bytes", "sha256"])
+    table["class"] = [path.partition("/")[0] for path in table.path]
+    table["group"] = table.path.map(source_group)
     roles = [_roles(root / "splits", split) for split in SPLITS]
     table["roles"] = [" ".join(role.get(path, "unlisted") for role in roles) for path in table.path]
     return table, problems
 
 
-def _describe(deep: bool, file: Path) -> dict:
-    with file.open("rb") as bytes_:
-        row = {"file": file, "bytes": file.stat().st_size, "sha256": hashlib.file_digest(bytes_, "sha256").hexdigest()}
+def _describe(deep: bool, videos: Path, path: str) -> dict:
+    file = videos / path
+    row = {"path": path, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
     if deep:
         try:
             video = scan(file)
         except VideoError as error:
             return {**row, "problem": str(error)}
         row |= {"frames": video.frames, "size": f"{video.width}x{video.height}"}
-        if video.is_even:  # a rate that varies is left out: frames and rate alone would not tell its times
+        if video.is_even:  # frames and a rate that varies would not tell its times
             row["fps"] = video.fps
     return row

@@ -1,4 +1,4 @@
-"""How HMDB51 names its clips and lists its splits. The one place that knows; facts from the data set's own files."""
+"""Read the names of HMDB51's clips and its split lists."""
 
 import re
 from pathlib import Path
@@ -9,16 +9,13 @@ from hmdb_lib.errors import UserError
 
 # <source>_<body: half, upper, full, lower>_<camera moves or not>_np<people>_<view>_<quality>_<number>
 _NAME = re.compile(r"(?P<source>.+)_[hufl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+$")
-# What counts as a video in a folder of one's own; HMDB51's are all .avi.
-VIDEO_ENDINGS = {".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v"}
 ROLES = {0: "unused", 1: "train", 2: "test"}
 
 
 def source_group(name: str) -> str:
-    """The source video a clip was cut from: clips of one group must not stand on both sides of a split.
+    """Name the source video that a clip was cut from: clips of one group must not lie on both sides of a split.
 
-    `name` is a file name with or without folder and ending. A name that does not follow HMDB51's pattern is its
-    own group.
+    `name`: a file name, with or without folder and ending. A name of another pattern than HMDB51's is its own group.
     """
     stem = Path(name).name.removesuffix(".avi")
     match = _NAME.match(stem)
@@ -26,10 +23,10 @@ def source_group(name: str) -> str:
 
 
 def read_split(folder: Path, split: int) -> pd.DataFrame:
-    """The official lists `<class>_test_split<k>.txt` of one split (1 to 3), whole.
+    """Read the official lists `<class>_test_split<k>.txt` of one split (1 to 3).
 
-    Returns one row a clip: `path` (`<class>/<file>`), `label` (the class), `role` (train, test or unused).
-    Raises UserError when there are no lists, or a line is not `<file> <0|1|2>`.
+    Returns one row per clip: `path` (`<class>/<file>`), `label` (the class), `role` (train, test or unused). Raises
+    UserError when there are no lists, or a line is not `<file> <0|1|2>`.
     """
     ending = f"_test_split{split}.txt"
     lists = sorted(Path(folder).glob(f"*{ending}"))

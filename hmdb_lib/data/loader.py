@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
-from tqdm.auto import tqdm
 
 from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.store import FrameStore, Source
+from hmdb_lib.data.store import Source
 from hmdb_lib.data.video import Timeline, VideoError, read_frames, scan
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
@@ -187,46 +185,6 @@ class ClipData(L.LightningDataModule):
         )
 
 
-def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
-    """What frames are read from, after saying it in a line: a frame store, or the videos.
-
-    `store` is config.yaml's data.store: none, a store's folder, or auto for the store of the right size that
-    `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,
-    is read from the videos. Raises UserError when a store that was named has nothing of use.
-    """
-    height, width = videos.size
-    command = f"python -m data_prep extract {root} --size {height} {width}"
-    folder = root / f"frames-{height}x{width}" if store == "auto" else Path(store).expanduser()
-    if store == "none" or (store == "auto" and not folder.is_dir()):
-        print(f"frames: decoded from {videos}" + (f"; {command} makes this faster" if store == "auto" else ""))
-        return videos
-    if not folder.is_dir():
-        raise UserError(f"data.store={store}: there is no such folder; {command} makes a frame store")
-    frames = FrameStore(folder, videos.size, videos)
-    missed = frames.look(paths, videos.folder)
-    example = "".join(f"{path}: {reason}" for path, reason in list(missed.items())[:1])
-    if len(missed) == len(paths):
-        if store != "auto":
-            raise UserError(f"data.store={store}: has none of the {len(paths)} videos for data.resize ({example})")
-        print(f"frames: decoded from {videos}; {folder} has none that can be used ({example}); {command} mends it")
-        return videos
-    print(
-        f"frames: read from {frames}"
-        + (f", but {len(missed)} of {len(paths)} from the videos ({example}); {command} mends it" if missed else "")
-    )
-    return frames
-
-
-def check_videos(paths: list[Path]) -> None:
-    """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
-    with ProcessPoolExecutor(cores()) as pool:
-        reasons = [r for r in tqdm(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
-    if reasons:
-        raise UserError(
-            f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
-        )
-
-
 def _read_timelines(manifest: Path) -> dict[str, Timeline]:
     try:
         with manifest.open(newline="", encoding="utf-8") as file:
@@ -236,14 +194,6 @@ def _read_timelines(manifest: Path) -> dict[str, Timeline]:
         raise UserError(
             f"{manifest}: is not a manifest ({error!r}); python -m data_prep verify writes it anew"
         ) from None
-
-
-def _reason(path: Path) -> str | None:
-    try:
-        scan(path)
-    except VideoError as error:
-        return str(error)
-    return None
 
 
 def _collate(items: list[tuple[int, int, np.ndarray] | Unreadable]) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hmdb_lib.data.video import Timeline
+
+if TYPE_CHECKING:
+    from hmdb_lib.config import Data
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class ClipRule:
     clip_seconds: float | None = None
     frame_step: float | None = None
     short: str = "loop"
+
+    @classmethod
+    def of(cls, data: "Data") -> "ClipRule":
+        """Take the rule from a configuration's section `data`."""
+        return cls(data.frames, data.clip_seconds, data.frame_step, data.short)
 
     def longer(self, frames: int) -> "ClipRule":
         """The rule for clips of another number of frames, as many of them a second as before."""

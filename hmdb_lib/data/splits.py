@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS, read_split, source_group
+from hmdb_lib.data.find import find_videos
+from hmdb_lib.data.hmdb51 import read_split, source_group
 from hmdb_lib.errors import UserError
 
 # Folders of a data set that comes cut into parts, as Kinetics does.
@@ -99,10 +100,10 @@ def _read_folder(root: Path, split: int) -> pd.DataFrame:
     if not index.exists() and any((root / name).is_dir() for name in PARTS):
         return _read_parts(root)
     if not index.exists():
-        paths = sorted(p.relative_to(root) for p in root.glob("*/*") if p.suffix.lower() in VIDEO_ENDINGS)
+        paths = find_videos(root, depth=2)
         if not paths:
             raise UserError(f"{root}: holds neither index.csv nor <class>/<video> files")
-        videos = pd.DataFrame({"path": [p.as_posix() for p in paths], "label": [p.parts[0] for p in paths]})
+        videos = pd.DataFrame({"path": paths, "label": [path.partition("/")[0] for path in paths]})
     else:
         try:
             videos = pd.read_csv(index, dtype={"path": str, "label": str, "group": str})
@@ -120,10 +121,9 @@ def _read_folder(root: Path, split: int) -> pd.DataFrame:
 def _read_parts(root: Path) -> pd.DataFrame:
     """Kinetics' layout: <part>/<class>/<video>. A part without class folders (a test part without labels) is none."""
     rows = [
-        (path.relative_to(root).as_posix(), path.parent.name, _kinetics_source(path.stem), role)
+        (f"{name}/{path}", path.partition("/")[0], _kinetics_source(Path(path).stem), role)
         for name, role in PARTS.items()
-        for path in sorted((root / name).glob("*/*"))
-        if path.suffix.lower() in VIDEO_ENDINGS
+        for path in find_videos(root / name, depth=2)
     ]
     videos = pd.DataFrame(rows, columns=["path", "label", "group", "role"])
     if not (videos.role == "train").any():

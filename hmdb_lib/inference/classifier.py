@@ -1,5 +1,6 @@
 """Point a trained model at videos of any length: what is in them, as a whole and along their time."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -12,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from hmdb_lib.data.hmdb51 import VIDEO_ENDINGS
+from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.inference import hub
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
@@ -36,8 +38,7 @@ class Classifier:
     @property
     def rule(self) -> ClipRule:
         """How a clip is cut, as in training."""
-        data = self.trained.config.data
-        return ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short)
+        return ClipRule.of(self.trained.config.data)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
@@ -196,14 +197,30 @@ def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *
     return Classifier.load(checkpoint).predict(videos, window=window)
 
 
+def load_model(source: Path | str, device: str = "auto") -> Classifier:
+    """Load a trained model from a run's folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
+
+    What lies on this disk is taken first. Raises UserError.
+
+    Example:
+        >>> hl.load_model("results/runs/baseline/hmdb51-split1-seed0").predict("video.mp4").table()
+
+    """
+    if not Path(source).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return Classifier.load(hub.pull(str(source)), device)
+    return Classifier.load(source, device)
+
+
 def find_videos(places: Iterable[Path | str]) -> list[Path]:
-    """Files as they are named, folders as the video files anywhere below them. Raises UserError when that is none."""
+    """List files as they are named, and of folders the video files anywhere below. Raises UserError for none."""
     paths: list[Path] = []
     for place in (Path(place).expanduser() for place in places):
-        below = sorted(file for file in place.rglob("*") if file.suffix.lower() in VIDEO_ENDINGS and file.is_file())
-        if place.is_dir() and not below:
-            raise UserError(f"{place}: no video in this folder (files ending in {', '.join(sorted(VIDEO_ENDINGS))})")
-        paths += below if place.is_dir() else [place]
+        below = [place / name for name in find.find_videos(place)] if place.is_dir() else [place]
+        if not below:
+            raise UserError(
+                f"{place}: no video in this folder (files ending in {', '.join(sorted(find.VIDEO_ENDINGS))})"
+            )
+        paths += below
     if not paths:
         raise UserError("no video to predict: give files or folders")
     return paths

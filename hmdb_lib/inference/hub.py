@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
 
+REPOSITORY = "https://github.com/hmdb-lib/hmdb-lib"  # as [project.urls] in pyproject.toml
 FILE = f"model{portable.ENDING}"
 DATA = {
     "hmdb51": "HMDB51 (Kuehne, Jhuang, Garrote, Poggio, Serre, ICCV 2011)",
@@ -82,8 +83,8 @@ def card(trained: portable.Trained) -> ModelCard:
         + ("It comes from a check that everything runs: it is no result. " if facts["quick"] else "")
         + "One split and one seed do not tell how far another run would differ.",
         "## Use",
-        "```python\nfrom hmdb_lib import hub\nfrom hmdb_lib.inference.classifier import Classifier\n\n"
-        'Classifier.load(hub.pull("<user>/<name>")).predict("video.mp4").videos[0].top()\n```',
+        f"```sh\npip install git+{REPOSITORY}\n```",
+        '```python\nimport hmdb_lib as hl\n\nhl.load_model("<user>/<name>").predict("video.mp4").table()\n```',
         "Classes: " + ", ".join(trained.classes),
     ]
     return ModelCard(f"---\n{about.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")

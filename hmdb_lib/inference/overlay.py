@@ -10,6 +10,7 @@ from torch import Tensor
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.explain import latent_maps, overview, to_frames
@@ -42,16 +43,14 @@ def write(classifier: Classifier, video: Path | str, file: Path | str, latents: 
     file = Path(file).expanduser()
     if file.suffix not in FIGURES + VIDEOS:
         raise UserError(f"{file}: its ending is none of {', '.join(FIGURES + VIDEOS)}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_stem(f"{file.stem}.part")  # so that nobody meets half a file
-    if file.suffix in FIGURES:
-        clip = classifier.clip(video)
-        attention_overlay(clip.numpy(), maps(classifier, clip, latents)).savefig(beside)
-    else:
-        rule = classifier.rule
-        seconds = rule.clip_seconds or rule.frames * rule.frame_step / scan(video).fps  # of a clip
-        write_video(beside, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
-    beside.replace(file)
+    with whole_file(file, keep_suffix=True) as part:
+        if file.suffix in FIGURES:
+            clip = classifier.clip(video)
+            attention_overlay(clip.numpy(), maps(classifier, clip, latents)).savefig(part)
+        else:
+            rule = classifier.rule
+            seconds = rule.clip_seconds or rule.frames * rule.frame_step / scan(video).fps  # of a clip
+            write_video(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
 
 
 def _pictures(classifier: Classifier, video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:

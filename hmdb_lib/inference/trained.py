@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
 from hmdb_lib.results.runs import Run
 
@@ -84,12 +85,10 @@ def write(source: Path | str, file: Path | str) -> None:
     """Write the trained model of a run as one file, `*.safetensors`. Raises UserError as `read` does."""
     trained, file = read(source), Path(file).expanduser()
     trained.build()  # what does not fit is told now, not to whoever receives the file
-    file.parent.mkdir(parents=True, exist_ok=True)
     # contiguous: the runs keep 3D kernels channels-last, which the format cannot say.
     state = {key: value.contiguous() for key, value in trained.state.items()}
-    beside = file.with_name(file.name + ".part")  # so that nobody meets half a file
-    save_file(state, beside, {"hmdb_lib": trained.describe()})
-    beside.replace(file)
+    with whole_file(file) as part:
+        save_file(state, part, {"hmdb_lib": trained.describe()})
 
 
 def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
@@ -102,14 +101,13 @@ def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
         classes = list(summary["classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.folder / 'summary.json'}: is torn or lacks the classes ({error!r})") from None
-    architecture = models.ARCHITECTURES[config.model.name]
-    published = config.data.normalize == "published"
+    mean, std = config.data.mean_std(models.ARCHITECTURES[config.model.name])
     return Trained(
         checkpoint,
         config,
         classes,
-        (0.45,) * 3 if published else architecture.mean,
-        (0.225,) * 3 if published else architecture.std,
+        mean,
+        std,
         read_checkpoint(checkpoint),
         {key: summary[key] for key in FACTS if key in summary},
     )

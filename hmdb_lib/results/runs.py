@@ -4,14 +4,15 @@
 """
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hmdb_lib.config import Config, load
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -45,8 +46,8 @@ class Run:
         kind = "-final" * config.train.final_fit + "-quick" * config.quick
         name = f"{config.data.name}-split{config.data.split}-seed{config.seed}{kind}"
         # Runs that learn without labels have no accuracy: what reads results does not meet them.
-        place = "pretraining" if config.train.objective == "masked" else "runs"
-        return cls(Path(results) / place / (config.name or config.row) / name)
+        kind_of = "pretraining" if config.train.objective == "masked" else "runs"
+        return cls(Path(results) / kind_of / (config.name or config.row) / name)
 
     def holds(self, config: Config) -> bool:
         """Whether this experiment was started here. Where it says train.batch_size=auto, any number stands for it.
@@ -113,30 +114,42 @@ def without_final_fit(config: Config) -> Config:
     return config.changed("train", final_fit=False)
 
 
-def read_runs(results: Path) -> pd.DataFrame:
-    """Every finished run below a results folder, one row each: the summary's values under dotted names.
+def list_runs(results: Path | None = None, data: str | None = None, *, finished: bool = False) -> dict[str, Run]:
+    """List the runs that have at least one epoch behind them by name, `<row>/<data>-split<k>-seed<s>`.
 
-    A folder whose summary cannot be read is left out. Empty when there is none.
+    Args:
+        results: a results folder; None: this machine's.
+        data: runs of one data set alone.
+        finished: without those that are not finished.
+
+    Example:
+        >>> hl.list_runs(data="hmdb51", finished=True)["baseline/hmdb51-split1-seed0"].predictions
+
     """
-    finished = [run for run in map(Run, sorted((Path(results) / "runs").glob("*/*"))) if run.finished]
-    rows = [pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in finished]
+    files = sorted((Path(results or place().results) / "runs").glob("*/*/metrics.csv"))
+    folders = [file.parent for file in files if file.stat().st_size]
+    folders = [folder for folder in folders if data in (None, folder.name.rpartition("-split")[0])]
+    found = {f"{folder.parent.name}/{folder.name}": Run(folder) for folder in folders}
+    return {name: run for name, run in found.items() if run.finished or not finished}
+
+
+def results_table(results: Path | None = None) -> pd.DataFrame:
+    """Read every finished run into one table, a row a run: its summary's values under dotted names.
+
+    A folder whose summary cannot be read is left out. Empty when there is none. `results`: as in `list_runs`.
+
+    Example:
+        >>> hl.results_table()[["name", "split", "seed", "test.accuracy"]]
+
+    """
+    runs = map(Run, sorted((Path(results or place().results) / "runs").glob("*/*")))
+    rows = [
+        pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in runs if run.finished
+    ]
     return pd.DataFrame(rows)
 
 
-def find_runs(results: Path, data: str | None = None) -> dict[str, Run]:
-    """The runs below a results folder that have at least one epoch behind them, finished or not.
-
-    Named `<row>/<data>-split<k>-seed<s>`; `data` leaves those of one data set alone.
-    """
-    files = sorted((Path(results) / "runs").glob("*/*/metrics.csv"))
-    folders = [file.parent for file in files if file.stat().st_size]
-    folders = [folder for folder in folders if data in (None, folder.name.rpartition("-split")[0])]
-    return {f"{folder.parent.name}/{folder.name}": Run(folder) for folder in folders}
-
-
 def write_whole(file: Path, text: str) -> None:
-    """Write beside and rename, so that a reader or a crash never meets half a file."""
-    # A name of its own: the processes of a run on several machines start at once.
-    beside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    """Write a text file beside its place and rename it."""
+    with whole_file(file, make_folder=False) as part:
+        part.write_text(text, encoding="utf-8")

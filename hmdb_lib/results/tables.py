@@ -14,7 +14,12 @@ PUBLISHED = shipped("results/published.csv")
 
 
 def published() -> pd.DataFrame:
-    """The study's own numbers, one line a row: losses, accuracy, millions of parameters, and a note where they differ."""
+    """Read the published numbers, one line a row: losses, accuracy, millions of parameters, and a note.
+
+    Example:
+        >>> hl.published()[["val_accuracy", "attention_million"]]
+
+    """
     return pd.read_csv(PUBLISHED).drop(columns="table").drop_duplicates("row").set_index("row")
 
 
@@ -121,9 +126,8 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
     return pd.DataFrame(shown).reset_index(drop=True).astype(object).fillna("-")
 
 
-def study_styled(csv: Path, data: str) -> Styler:
-    """A study's CSV as a notebook shows it: what `study_text` makes of it, the best accuracy of ours set off."""
-    table = pd.read_csv(csv, index_col="row")
+def study_styled(table: pd.DataFrame, data: str) -> Styler:
+    """Style the table of `study` for a notebook: `study_text`, the best accuracy of ours set off."""
     best = table.accuracy.reset_index(drop=True).idxmax() if table.accuracy.notna().any() else None
 
     def bold(line: pd.Series) -> list[str]:

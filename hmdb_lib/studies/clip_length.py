@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hmdb_lib import environment
+from hmdb_lib.data.load import data_root
 from hmdb_lib.data.splits import video_folder
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.results.runs import Run
@@ -26,7 +27,7 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> tup
     classifier, config = Classifier.load(run.folder), run.config
     data = training.read_data(config, environment.place())
     table = data.tables["test"]
-    folder = video_folder(config.data.dataset, training.root_of(config, environment.place()))
+    folder = video_folder(config.data.dataset, data_root(config, environment.place()))
     paths = [folder / path for path in table.path]
     own = config.data.frames
     judged, lines = {}, []

@@ -6,6 +6,7 @@ results folder alone, so a study can be stopped and started again at any point. 
 """
 
 import contextlib
+import html
 import io
 import math
 import sys
@@ -16,12 +17,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
-from hmdb_lib import config, environment
+from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
 from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
+from hmdb_lib.models import cost
+from hmdb_lib.plots import curves
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
@@ -41,6 +46,23 @@ class Job:
         return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
+@dataclass(frozen=True)
+class StudyTable:
+    """Hold a study's table; a notebook shows it. `data` names its data set, `caption` says what it holds."""
+
+    frame: pd.DataFrame
+    data: str
+    caption: str
+    files: list[Path]
+
+    def plot(self) -> Figure:
+        """Draw test accuracy against parameters."""
+        return curves.accuracy_against(self.frame)
+
+    def _repr_html_(self) -> str:
+        return tables.study_styled(self.frame, self.data).to_html() + f"<p>{html.escape(self.caption)}</p>"
+
+
 def run(
     names: Sequence[str],
     splits: Sequence[int],
@@ -52,14 +74,14 @@ def run(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
-) -> list[Path]:
+) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
     `changes` are key=value for every run, over what its row says; with name=x the runs are called <row>-x. `file` is
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
     for: see `hmdb_lib.studies.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
-    Returns the table's files. Raises UserError: before anything starts where a name or a key is wrong, and at the end,
+    Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """
     place = environment.place()
@@ -68,8 +90,42 @@ def run(
     try:
         finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus)
     finally:
-        files = write(names, jobs, changes, place.results)
-    return files
+        table = write(names, jobs, changes, place.results)
+    return table
+
+
+def run_study(
+    *names: str,
+    splits: Sequence[int] = (1,),
+    seeds: Sequence[int] = (0,),
+    quick: bool = False,
+    changes: Sequence[str] = (),
+    file: Path = config.CONFIG,
+) -> StudyTable:
+    """Run what is missing of tables and rows of experiments.yaml, and return their table.
+
+    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`. Raises UserError.
+
+    Example:
+        >>> hl.run_study("attention_depth", splits=[1, 2, 3], seeds=[0, 1, 2])
+
+    """
+    return run(names, splits, seeds, [*changes, *(["quick=true"] if quick else [])], file=file, to_log=True)
+
+
+def cost_table(*rows: str, classes: int = 51) -> pd.DataFrame:
+    """Count parameters by component, FLOPs and tokens of rows (none: all), at the sizes of HMDB51.
+
+    Example:
+        >>> hl.cost_table("baseline", "cross1_self1")
+
+    """
+    builds = {}
+    for row in rows or config.rows():
+        experiment = config.load(row, ["data.dataset=hmdb51"])
+        arguments = experiment.architecture()
+        builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
+    return cost.table(builds, models.build, classes)
 
 
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
@@ -178,7 +234,7 @@ def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place
     return left
 
 
-def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path) -> list[Path]:
+def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path) -> StudyTable:
     """Write the table of the jobs that are finished: <results>/tables/<names>-<data>.csv, .md and .tex."""
     finished = {job.config.row: [] for job in jobs}
     for job in jobs:
@@ -189,9 +245,10 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     kinds = [_pairs(changes).get("name"), first.data.name, first.train.final_fit and "final", first.quick and "quick"]
     stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
     caption = _caption(names, jobs, changes, reference, complete=all(finished.values()))
-    files = tables.write_study(tables.study(finished, reference), first.data.name, caption, stem)
+    frame = tables.study(finished, reference)
+    files = tables.write_study(frame, first.data.name, caption, stem)
     print("table: " + ", ".join(map(str, files)))
-    return files
+    return StudyTable(frame, first.data.name, caption, files)
 
 
 def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], reference: str, complete: bool) -> str:

@@ -1,6 +1,5 @@
 """What keeps a run's work: checkpoints that are whole or not there, the one before kept, and faults told in one line."""
 
-import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from hmdb_lib.errors import FREE_DISK, UserError
+from hmdb_lib.files import is_disk_full, whole_file
 from hmdb_lib.results.runs import Run
 
 
@@ -30,20 +30,18 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
         """Called by Lightning."""
         file = Path(path)
-        beside = file.with_name(f"{file.name}.part")
         try:
-            with beside.open("wb") as target:
-                torch.save(checkpoint, target)
-                target.flush()
-                os.fsync(target.fileno())
+            with whole_file(file, make_folder=False) as part:
+                with part.open("wb") as target:
+                    torch.save(checkpoint, target)
+                    target.flush()
+                    os.fsync(target.fileno())
+                if file == self.run.last and file.exists():
+                    file.replace(self.run.previous)
         except BaseException as error:
-            beside.unlink(missing_ok=True)
             if isinstance(error.__context__, OSError):  # a full disk, which torch's own complaint hides
                 raise error.__context__ from error
             raise
-        if file == self.run.last and file.exists():
-            file.replace(self.run.previous)
-        beside.replace(file)
 
 
 class EventLog(TensorBoardLogger):
@@ -115,7 +113,7 @@ def faults_told(run: Run) -> Iterator[None]:
                 f"{run.folder}: the results folder is gone; is the disk or Drive that it lies on still mounted? Mount it "
                 "again, and the same command goes on from the last checkpoint there"
             ) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise UserError(f"{run.folder}: the disk is full; {FREE_DISK}; {kept}") from error
         raise
     finally:

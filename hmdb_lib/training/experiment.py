@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from data_prep.drawn.sample import make_sample
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config
-from hmdb_lib.data.loader import ClipData, Videos, check_videos, choose_source
-from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.data.load import data_root, load
+from hmdb_lib.data.loader import ClipData
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
@@ -71,6 +70,10 @@ def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
 
     Raises UserError where the run's folder holds another experiment, and with train.final_fit where no finished run
     says for how many epochs.
+
+    Example:
+        >>> print(hl.resolve(hl.load_config("baseline")))
+
     """
     place = place or environment.place()
     run, epochs = Run.of(config, place.results), config.train.epochs
@@ -132,7 +135,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
     kind = MODULES[config.train.objective]
-    model, loaded = models.build(classes=len(data.classes), **config.architecture()), set()
+    model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
     if not last or last.epochs < config.train.frozen_epochs:
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
@@ -156,57 +159,36 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     return run
 
 
-def root_of(config: Config, place: environment.Place) -> Path:
-    """The folder of an experiment's data set."""
-    data = config.data
-    return Path(data.root).expanduser() if data.root else place.data / data.dataset
+def build_model(config: Config, classes: int = 51) -> torch.nn.Module:
+    """Build an experiment's model with random weights: normalized clips B 3 T H W to logits B classes.
+
+    Example:
+        >>> model = hl.build_model(hl.load_config("baseline"), classes=51)
+
+    """
+    return models.build(classes=classes, **config.architecture())
+
+
+def load_data(config: Config) -> ClipData:
+    """Load an experiment's videos: `.classes`, `.tables` by part, and loaders of batches.
+
+    Draws the sample data set where it is asked for and missing. Raises UserError.
+
+    Example:
+        >>> batch = next(iter(hl.load_data(hl.load_config(quick=True)).train_dataloader()))
+
+    """
+    return read_data(config, environment.place())
 
 
 def read_data(config: Config, place: environment.Place) -> ClipData:
-    """The loaders of an experiment, after saying in a line or two what data they read.
-
-    Makes the sample data set where it is asked for and missing. Raises UserError.
-    """
-    data, root = config.data, root_of(config, place)
-    if data.dataset == "sample":
-        from data_prep.drawn.sample import make_sample  # noqa: PLC0415 - only this one case needs the generator
-
-        print(
-            "data: the sample data set of drawn figures, not HMDB51"
-            + ("" if root.exists() else f"; making it in {root}")
-        )
+    """Load an experiment's data from a machine's folders; draw the sample data set where it is missing."""
+    if config.data.dataset == "sample":
+        root = data_root(config, place)
+        if not root.exists():
+            print(f"drawing the sample data set in {root}")
         make_sample(root)
-    elif data.dataset == "folder" and not data.root:
-        raise UserError("data=folder needs data.root=<folder of class folders>")
-    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
-    missing = int((~videos.present).sum())
-    if missing:
-        if data.on_error == "stop":
-            raise UserError(f"{root}: {missing} of {len(videos)} listed videos are not on disk (data.on_error: stop)")
-        print(
-            f"{missing} of {len(videos)} listed videos are not on disk and left out; python -m data_prep verify names them"
-        )
-    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
-    if config.train.final_fit:
-        videos["role"] = videos.role.replace("validation", "train")
-    folder = video_folder(data.dataset, root)
-    if data.on_error == "stop":
-        check_videos([folder / path for path in videos.path])
-    counts = videos.role.value_counts()
-    print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
-    # A folder of one's own may hold a manifest.csv of one's own.
-    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
-    return ClipData(
-        videos,
-        choose_source(data.store, root, files, videos.path.tolist()),
-        ClipRule(data.frames, data.clip_seconds, data.frame_step, data.short),
-        batch_size=config.train.batch_size,
-        test_clips=config.evaluate.clips,
-        validation_clips=config.evaluate.validation_clips,
-        workers=data.workers,
-        seed=config.seed,
-        choose_on=config.train.choose_on,
-    )
+    return load(config, place)
 
 
 def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks: Sequence[L.Callback]) -> L.Trainer:

@@ -30,7 +30,7 @@ from hmdb_lib.models import cost
 from hmdb_lib.plots.classes import video_prediction
 from hmdb_lib.plots.clips import contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
-from hmdb_lib.results.runs import Run, find_runs
+from hmdb_lib.results.runs import Run, list_runs
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
 View = ipywidgets.Widget | HTML
@@ -174,7 +174,7 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
 
 def run_comparer(results: Path) -> View:
     """The curves of any runs below a results folder, finished or not, and how far they overfit."""
-    runs = find_runs(results)
+    runs = list_runs(results)
     if not runs:
         return HTML(html.escape(f"no run in {Path(results) / 'runs'} has an epoch behind it yet: train one first"))
     choice = ipywidgets.SelectMultiple(options=list(runs), value=tuple(runs)[:4], rows=min(8, len(runs)))

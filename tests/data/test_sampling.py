@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hmdb_lib.config import load
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import Timeline
 
@@ -15,6 +16,11 @@ def test_a_two_second_clip_spans_sixty_frames_from_its_first_to_its_last():
     clip = ClipRule(16, clip_seconds=2.0).random(even(60), draw=0.7)
     assert (clip[0], clip[-1], len(clip)) == (0, 59, 16)
     assert set(np.diff(clip)) <= {3, 4}
+
+
+def test_a_configuration_gives_the_rule():
+    data = load(overrides=["data.frames=8", "data.clip_seconds=null", "data.frame_step=2", "data.short=last"]).data
+    assert ClipRule.of(data) == ClipRule(8, frame_step=2, short="last")
 
 
 def test_a_frame_step_takes_every_so_many_frames():

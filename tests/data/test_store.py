@@ -8,7 +8,8 @@ import pytest
 from helpers.frames import ODD, smooth_frames
 
 from data_prep.extract import Setting, extract
-from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos, choose_source
+from hmdb_lib.data.load import choose_source
+from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.data.video import VideoError, scan, write_video

@@ -201,6 +201,7 @@ def test_what_a_broken_run_left_behind_is_no_sample(sample):
     assert not sample.with_name("sample.partial").exists()
 
 
+@pytest.mark.slow
 def test_processes_that_ask_for_one_sample_at_once_draw_it_once(sample, tmp_path):
     code = f"from data_prep.drawn.sample import make_sample; make_sample({str(tmp_path / 's')!r}, 0, 8, {PAIR!r}, 1)"
     root = Path(__file__).parents[1]

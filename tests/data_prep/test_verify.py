@@ -1,4 +1,3 @@
-import argparse
 import shutil
 
 import numpy as np
@@ -6,7 +5,8 @@ import pandas as pd
 import pytest
 from helpers.tiny_hmdb51 import NAMES, VIDEOS, WHOLE, files_in, write_folders
 
-from data_prep.hmdb51.verify import HMDB51, add_arguments, main, split_problems, verify, video_problems
+from data_prep.__main__ import main
+from data_prep.hmdb51.verify import HMDB51, split_problems, verify, video_problems
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
 
@@ -104,10 +104,8 @@ def test_a_deep_check_names_files_that_do_not_decode_and_measures_the_others(roo
 
 
 def test_the_command_exits_with_2_when_something_is_missing_and_leaves_the_data_alone(root, capsys):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     before = files_in(root / "videos")
-    assert main(parser.parse_args([str(root), "--workers", "1"])) == 2  # 8 videos are not HMDB51
+    assert main(["verify", str(root), "--workers", "1"]) == 2  # 8 videos are not HMDB51
     assert "expected 6,766 in 51" in capsys.readouterr().out
     assert files_in(root / "videos") == before
 

@@ -49,7 +49,7 @@ def test_the_target_is_the_one_of_transformers(clips):
 def test_videomae_with_its_decoder_has_the_published_number_of_parameters(variant, count):
     with torch.device("meta"):
         encoder = models.build("videomae", 3, variant=variant, frames=16, size=224)
-    whole = masked.pretraining_form(encoder.backbone)
+        whole = masked.pretraining_form(encoder.backbone)
     assert sum(parameter.numel() for parameter in whole.parameters()) == count
 
 

@@ -65,7 +65,7 @@ def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos
     changes = tiny(tiny_videos)
     for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
         pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
-    files = study.run(["cross_and_self"], [1], [0, 1], changes)
+    files = study.run(["cross_and_self"], [1], [0, 1], changes).files
     assert "6 runs, 6 of them finished" in capsys.readouterr().out
     name = tiny_videos.name
     assert [file.name for file in files] == [f"cross_and_self-{name}.{ending}" for ending in ("csv", "md", "tex")]
@@ -84,7 +84,7 @@ def test_a_table_for_people_has_an_interval_beside_every_difference_and_names_th
     jobs = study.plan(["cross1_self1", "self1"], [1], [0], changes, place)
     for job, right in zip(jobs, (6, 9), strict=True):
         pretend(job, right)
-    _, markdown, latex = (file.read_text() for file in study.run(["cross1_self1", "self1"], [1], [0], changes))
+    _, markdown, latex = (file.read_text() for file in study.run(["cross1_self1", "self1"], [1], [0], changes).files)
     line = next(line for line in markdown.splitlines() if line.startswith("| self1"))
     assert "| 75.0 [" in line
     assert "| +25.0 [" in line

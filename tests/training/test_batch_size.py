@@ -92,6 +92,7 @@ def test_masked_modelling_is_tried_by_its_own_step(tiny_config, monkeypatch):
     assert 0.5 < seen[0] < 2, "a loss of normalized pixels, not of classes"
 
 
+@pytest.mark.slow
 def test_a_run_without_a_gpu_records_the_batch_and_its_final_fit_takes_it(tiny_config, monkeypatch, capsys):
     run = training.train(tiny_config(train__batch_size="auto", train__epochs=1, train__device="cpu"))
     assert run.config.train.batch_size == WITHOUT_GPU

@@ -70,6 +70,7 @@ def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
     assert epochs == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut, tiny_experiment, capsys):
     config, run = cut
     os.truncate(run.last, run.last.stat().st_size // 2)

@@ -14,7 +14,7 @@ from helpers.finished_run import write_finished_run
 from hmdb_lib import config, environment, models
 from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
-from hmdb_lib.results.runs import Run, read_runs
+from hmdb_lib.results.runs import Run, results_table
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import VideoClassifier
 from hmdb_lib.training.optim import make_optimizer, make_schedule, parameter_groups
@@ -126,7 +126,7 @@ def test_a_run_leaves_everything_that_it_promises(trained_run):
         run.summary["parameters"][part] for part in ("cnn", "cross_attention", "self_attention", "classifier")
     )
     assert run.predictions[["bright", "dark"]].sum(axis=1).round(4).tolist() == [1.0] * 4
-    assert read_runs(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
+    assert results_table(run.folder.parents[2])["test.accuracy"].tolist() == [run.summary["test"]["accuracy"]]
 
 
 def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, capsys):
@@ -138,6 +138,7 @@ def test_a_finished_run_is_skipped(trained_run, tiny_experiment, monkeypatch, ca
     assert "already finished" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_whose_summary_was_cut_off_is_judged_again(tiny_config):
     run = training.train(tiny_config(train__epochs=1))
     whole = run.summary
@@ -159,6 +160,7 @@ def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
     Run.start(tiny_config(data__workers=2, train__precision="bf16"), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, monkeypatch):
     whole = training.train(tiny_config(name="whole"))
 
@@ -178,6 +180,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, m
     pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny_videos, tmp_path, capsys):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_videos, broken)
@@ -250,12 +253,12 @@ def first_stage(tiny_config):
 def test_a_second_stage_keeps_backbone_and_attention_and_starts_a_classifier_of_its_own(tiny_config, first_stage):
     run, state = first_stage
     model = models.build(classes=2, **tiny_config("cross1_self1", **SMALL).architecture())
-    fresh = model.classifier.weight.clone()
+    fresh = model.head.classifier.weight.clone()
     filled = models.load_pretrained(model, str(run.folder), ["bright", "dark"])
-    assert torch.equal(model.classifier.weight, fresh)
+    assert torch.equal(model.head.classifier.weight, fresh)
     assert all(torch.equal(value, state[f"model.{key}"]) for key, value in model.state_dict().items() if key in filled)
-    assert model.state_dict().keys() - filled == {"classifier.weight", "classifier.bias"}
-    assert "classifier.weight" in models.load_pretrained(model, str(run.folder), ["a", "b"])
+    assert model.state_dict().keys() - filled == {"head.classifier.weight", "head.classifier.bias"}
+    assert "head.classifier.weight" in models.load_pretrained(model, str(run.folder), ["a", "b"])
 
 
 def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
@@ -264,6 +267,7 @@ def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
     assert {group["name"]: group["lr"] for group in groups} == {"cnn": 1e-5, "attention": 1e-4, "new": 1e-3}
 
 
+@pytest.mark.slow
 def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_moves(tiny_config, first_stage):
     run, state = first_stage
     states = []
@@ -288,7 +292,7 @@ def test_a_run_without_labels_is_what_another_run_starts_from(tiny_config, row, 
     assert list(run.metrics)[:3] == ["epoch", "train_loss", "val_loss"]
     assert (run.folder / "reconstruction.png").exists()
     assert "test" not in run.summary
-    assert read_runs(environment.place().results).empty, "what has no accuracy is not among the results"
+    assert results_table(environment.place().results).empty, "what has no accuracy is not among the results"
     second = {"masked_hybrid": "cross1_self1", "masked_videomae_small": "videomae_small"}[row]
     after = training.train(tiny_config(second, **small, model__pretrained=run.folder, data__sources=4))
     assert after.finished
@@ -307,7 +311,7 @@ UNLIKE_ROWS = [
 def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monkeypatch, row):
     monkeypatch.setenv("HMDB_DATA", str(full_sample.parent))
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
-    run = training.train(config.load(row, ["quick=true", "data.limit=1"]))
+    run = training.train(config.load(row, ["quick=true", "data.limit=1", "hybrid.latents=32", "hybrid.width=128"]))
     assert run.metrics.epoch.tolist() == [0, 1]
     assert run.metrics.train_clip_loss.notna().all()
     assert run.summary["test"]["videos"] == 8

@@ -1,0 +1,121 @@
+"""Define the data commands: download, verify, extract, sample, pairs.
+
+Only the standard library is imported before a command runs, so that help needs neither pandas nor PyAV nor torch.
+"""
+# ruff: noqa: PLC0415 - for the same reason the modules that do the work are imported inside the functions
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the data commands to a parser's sub-commands.
+
+    The parsed arguments hold `run`: a function that takes them and returns an exit code or None.
+    """
+
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], purpose: str) -> argparse.ArgumentParser:
+        parser = subparsers.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        parser.set_defaults(run=run)
+        return parser
+
+    parser = command("download", _download, "download HMDB51, unpack it and check that it is complete")
+    parser.add_argument("root", type=Path, help="folder for videos/, splits/ and manifest.csv")
+    parser.add_argument(
+        "--archive", type=Path, metavar="FILE", help="your own hmdb51_org.rar (test_train_splits.rar beside it)"
+    )
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that unpack (default: one per core)")
+
+    parser = command("verify", _verify, "check that HMDB51 is complete and write its manifest")
+    parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
+    parser.add_argument("--deep", action="store_true", help="decode every frame too")
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help="threads that read (default: a few more than cores)"
+    )
+
+    parser = command("extract", _extract, "decode every video once into a frame store, which training reads fast")
+    parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--size", type=int, nargs=2, default=(128, 171), metavar=("H", "W"), help="pixels (default: 128 171)"
+    )
+    size.add_argument("--short-side", type=_count, metavar="PIXELS", help="shorter side; keeps each video's shape")
+    parser.add_argument(
+        "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="store uncompressed pixels: fast, and seven to nine times the size"
+    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="frame store (default: <root>/frames-<H>x<W>)")
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that decode (default: one per core)")
+    parser.add_argument(
+        "--shards", type=_count, default=0, metavar="N", help="write N tar files instead of one file per video"
+    )
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="extract the K-th of N parts, for N machines"
+    )
+
+    parser = command("sample", _sample, "draw the sample data set")
+    parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
+    parser.add_argument(
+        "--clips", type=int, default=32, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that draw (default: one per core)")
+
+    parser = command("pairs", _pairs, "draw videos of two figures, to learn from before the real videos")
+    parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
+    parser.add_argument(
+        "--clips", type=int, default=12, metavar="N", help="videos per class, at least 7 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--classes", type=_count, default=36, metavar="N", help="number of classes (default: all %(default)s)"
+    )
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that draw (default: one per core)")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from data_prep.hmdb51.download import get_hmdb51
+
+    get_hmdb51(arguments.root, arguments.archive, workers=arguments.workers)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from data_prep.hmdb51.verify import verify
+
+    return 2 if verify(arguments.root, arguments.deep, workers=arguments.workers) else 0
+
+
+def _extract(arguments: argparse.Namespace) -> None:
+    from data_prep.extract import Setting, extract
+
+    size = arguments.short_side or tuple(arguments.size)
+    setting = Setting(size, None if arguments.raw else arguments.quality)
+    extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from data_prep.drawn.sample import make_sample
+
+    make_sample(arguments.root, arguments.seed, arguments.clips, workers=arguments.workers)
+
+
+def _pairs(arguments: argparse.Namespace) -> None:
+    from data_prep.drawn.pairs import make_pairs
+
+    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.classes, arguments.workers)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N, such as 1/4")
+    return int(number), int(count)

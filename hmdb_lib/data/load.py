@@ -1,0 +1,108 @@
+"""Load the data of a configuration: choose what frames are read from, check it, make the loaders."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from hmdb_lib.config import Config
+from hmdb_lib.data.loader import ClipData, Videos
+from hmdb_lib.data.sampling import ClipRule
+from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.data.store import FrameStore, Source
+from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.environment import Place, cores
+from hmdb_lib.errors import UserError
+
+
+def data_root(config: Config, place: Place) -> Path:
+    """Find the folder of an experiment's data set."""
+    data = config.data
+    return Path(data.root).expanduser() if data.root else place.data / data.dataset
+
+
+def load(config: Config, place: Place) -> ClipData:
+    """Make the loaders of an experiment; print what data they read. Raises UserError for data that cannot be used."""
+    data, root = config.data, data_root(config, place)
+    if data.dataset == "sample":
+        print("data: the sample data set of drawn figures, not HMDB51")
+        if not root.exists():
+            raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
+    elif data.dataset == "folder" and not data.root:
+        raise UserError("data=folder needs data.root=<folder of class folders>")
+    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
+    missing = int((~videos.present).sum())
+    if missing:
+        told = f"{missing} of {len(videos)} listed videos are not on disk"
+        if data.on_error == "stop":
+            raise UserError(f"{root}: {told} (data.on_error: stop)")
+        print(f"{told} and left out; python -m data_prep verify names them")
+    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
+    if config.train.final_fit:
+        videos["role"] = videos.role.replace("validation", "train")
+    folder = video_folder(data.dataset, root)
+    if data.on_error == "stop":
+        check_videos([folder / path for path in videos.path])
+    counts = videos.role.value_counts()
+    print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+    # A user's own folder may hold another kind of manifest.csv.
+    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
+    return ClipData(
+        videos,
+        choose_source(data.store, root, files, videos.path.tolist()),
+        ClipRule.of(data),
+        batch_size=config.train.batch_size,
+        test_clips=config.evaluate.clips,
+        validation_clips=config.evaluate.validation_clips,
+        workers=data.workers,
+        seed=config.seed,
+        choose_on=config.train.choose_on,
+    )
+
+
+def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
+    """What frames are read from, after saying it in a line: a frame store, or the videos.
+
+    `store` is config.yaml's data.store: none, a store's folder, or auto for the store of the right size that
+    `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,
+    is read from the videos. Raises UserError when a store that was named has nothing of use.
+    """
+    height, width = videos.size
+    command = f"python -m data_prep extract {root} --size {height} {width}"
+    folder = root / f"frames-{height}x{width}" if store == "auto" else Path(store).expanduser()
+    if store == "none" or (store == "auto" and not folder.is_dir()):
+        print(f"frames: decoded from {videos}" + (f"; {command} makes this faster" if store == "auto" else ""))
+        return videos
+    if not folder.is_dir():
+        raise UserError(f"data.store={store}: there is no such folder; {command} makes a frame store")
+    frames = FrameStore(folder, videos.size, videos)
+    missed = frames.look(paths, videos.folder)
+    example = "".join(f"{path}: {reason}" for path, reason in list(missed.items())[:1])
+    if len(missed) == len(paths):
+        if store != "auto":
+            raise UserError(f"data.store={store}: has none of the {len(paths)} videos for data.resize ({example})")
+        print(f"frames: decoded from {videos}; {folder} has none that can be used ({example}); {command} mends it")
+        return videos
+    print(
+        f"frames: read from {frames}"
+        + (f", but {len(missed)} of {len(paths)} from the videos ({example}); {command} mends it" if missed else "")
+    )
+    return frames
+
+
+def check_videos(paths: list[Path]) -> None:
+    """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
+    with ProcessPoolExecutor(cores()) as pool:
+        reasons = [r for r in tqdm(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
+    if reasons:
+        raise UserError(
+            f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
+        )
+
+
+def _reason(path: Path) -> str | None:
+    try:
+        scan(path)
+    except VideoError as error:
+        return str(error)
+    return None

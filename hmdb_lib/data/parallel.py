@@ -1,0 +1,49 @@
+"""Share work among processes."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+from hmdb_lib.environment import cores
+from hmdb_lib.errors import UserError
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
+
+
+def parallel_map(
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, desc: str, unit: str = "file"
+) -> Iterator[Result]:
+    """Yield `work(job)` for each job, in their order, with a progress bar.
+
+    `workers`: processes, one per core by default; one worker is this process. Processes are spawned, because a fork
+    of a notebook's threads may hang: a script that calls this needs `if __name__ == "__main__":`. Raises UserError
+    when a process is killed.
+    """
+    workers = min(workers or cores(), len(jobs))
+    if workers <= 1:
+        yield from tqdm(map(work, jobs), desc, len(jobs), unit=unit)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield from tqdm(pool.map(work, jobs), desc, len(jobs), unit=unit)
+    except BrokenProcessPool:
+        raise UserError(
+            f"{desc}: a process was killed, perhaps for memory; call again, finished work is kept"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    # The processes of a pool wait for ever when their parent is killed, and would write beside the next run.
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
