@@ -115,7 +115,7 @@ class Classifier:
     def whole(self, video: Path | str) -> Prediction:
         """Classify a video by one clip that holds all of it, at the run's frames a second.
 
-        A hybrid with cross attention reads it in parts, in memory that does not grow with the video (see
+        The head perceiver with cross attention reads it in parts, in memory that does not grow with the video (see
         `hmdb_lib.models.streaming`); another model takes it in one piece. Raises VideoError.
         """
         timeline = scan(video)
@@ -144,7 +144,8 @@ class Classifier:
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
-            count = left if left < size + self.model.backbone.smallest[0] else size  # too few for the CNN go with those before
+            # What would be too few frames for the backbone goes with those before.
+            count = left if left < size + self.model.backbone.smallest[0] else size
             clip = torch.from_numpy(np.stack(list(islice(shown, count))))
             yield self.normalised(even_crops(clip[None], data.crop, crops))
             left -= count

@@ -23,14 +23,11 @@ HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the sma
 def maps(classifier: Classifier, clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
     """Where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
 
-    The cross attention of `latents`, their mean; without any, attention rollout for the hybrid and Grad-CAM of the
-    most probable class for another model on a CNN. Raises UserError for a model that has none of these.
+    The cross attention of `latents`, their mean; without any, attention rollout for the head perceiver and Grad-CAM of
+    the most probable class for another head. Raises UserError for latents that the model has not.
     """
     model, clips = classifier.model, classifier.normalised(clip[None])
-    if latents:
-        found = latent_maps(model, clips, latents).mean(1)
-    else:
-        found = to_frames(overview(model, clips), clips)
+    found = latent_maps(model, clips, latents).mean(1) if latents else to_frames(overview(model, clips), clips)
     return found[0].float().cpu().numpy()
 
 

@@ -1,15 +1,16 @@
 """Models that tell the classes of clips: a backbone and a head each, and where their weights start."""
 
-from hmdb_lib.models.backbones import BACKBONES, build_backbone
-from hmdb_lib.models.build import ARCHITECTURES, VideoModel, build, build_model
-from hmdb_lib.models.heads import HEADS, build_head
+from hmdb_lib.models.backbones import BACKBONES, Backbone, build_backbone
+from hmdb_lib.models.build import VideoModel, build, build_model
+from hmdb_lib.models.heads import HEADS, Head, build_head
 from hmdb_lib.models.masked import mask
 from hmdb_lib.models.pretrained import load_pretrained
 
 __all__ = [
-    "ARCHITECTURES",
     "BACKBONES",
     "HEADS",
+    "Backbone",
+    "Head",
     "VideoModel",
     "build",
     "build_backbone",

@@ -7,17 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from hmdb_lib.models.backbones import Backbone, build_backbone, find_backbone
-from hmdb_lib.models.backbones.resnets import ResNet3D
-from hmdb_lib.models.backbones.video_transformers import VideoMAE
 from hmdb_lib.models.heads import Head, build_head
 
-# What they were called before -> their backbone, for its mean and std.
-ARCHITECTURES: dict[str, type[Backbone]] = {
-    "hybrid": ResNet3D,
-    "r2plus1d": ResNet3D,
-    "bert": ResNet3D,
-    "videomae": VideoMAE,
-}
+# The study's architectures by the names they had before -> the head.
+ARCHITECTURES = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
 
 
 class VideoModel(nn.Module):
@@ -113,11 +106,10 @@ def resolve(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if name not in ARCHITECTURES:
         find_backbone(name)
         return {"backbone": name} | own
-    head = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert"}[name]
     clips = {"frames": own.pop("frames", 32)} if name == "bert" else {}
     backbone = f"r2plus1d_{own.pop('depth', 18)}"
     options = {key: own.pop(key) for key in ("blocks", "frozen") if key in own}
-    return clips | {"backbone": backbone, "backbone_options": options, "head": head, "head_options": own}
+    return clips | {"backbone": backbone, "backbone_options": options, "head": ARCHITECTURES[name], "head_options": own}
 
 
 def build(name: str, classes: int, **arguments: Any) -> VideoModel:

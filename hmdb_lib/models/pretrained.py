@@ -137,7 +137,7 @@ def fill(model: VideoModel, state: State, source: str, *, fresh_last: bool = Fal
         state = {key: value for key, value in state.items() if not key.startswith(LAST)}
         required = {key for key in required if not key.startswith(LAST)}
 
-    given, wanted = ({key for key in keys if key.startswith("head.")} for keys in (state, own))
+    given, wanted = ({key for key in keys if key.startswith("head.")} for keys in (state, required))
     if all(key in FC or key.startswith("head.norm.") for key in given):  # of an average: a backbone for any head
         kept = given if given == wanted or given <= FC & wanted else set()
         if any(state[key].shape != own[key].shape for key in kept & FC):

@@ -48,11 +48,8 @@ def try_out(classifier: Classifier, video: Path) -> View:
 def look(classifier: Classifier, video: Path) -> Look:
     """The five most probable classes along the video, and where the model looked in its first window's middle clip.
 
-    Attention rollout for the hybrid, Grad-CAM for another model on a CNN, nothing for one without. Raises UserError.
+    Attention rollout for the head perceiver, Grad-CAM for another. Raises UserError.
     """
     (predicted,) = classifier.predict(video, window=2.0).videos
-    shown: list = [along_time(predicted.along())]
     clip = classifier.clip(video)
-    if hasattr(classifier.model, "backbone"):
-        shown.append(attention_overlay(clip.numpy(), maps(classifier, clip)))
-    return shown
+    return [along_time(predicted.along()), attention_overlay(clip.numpy(), maps(classifier, clip))]

@@ -14,7 +14,7 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVide
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.pretrained import current_names
+from hmdb_lib.models.pretrained import LAST, current_names
 
 
 def small(architecture: str = "hybrid", classes: int = 5, **arguments: object) -> nn.Module:
@@ -46,6 +46,50 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, str]:
     content = {"epoch": 3, "state_dict": {f"model.{key}": value for key, value in model.state_dict().items()}}
     content["state_dict"]["metric.total"] = torch.zeros(1)
     return model, save(content, tmp_path_factory.mktemp("weights") / "best.ckpt")
+
+
+BEFORE = {  # architecture -> where the names of its parts began before there were backbones and heads
+    "hybrid": {"head.": ""},
+    "r2plus1d": {"head.": ""},
+    "bert": {"head.": ""},
+    "videomae": {"backbone.videomae.": "videomae.", "head.norm.": "fc_norm.", "head.fc.": "classifier."},
+}
+FIRST_NAMES = {  # as a release before that wrote them
+    "hybrid": {"backbone", "latents", "class_token", "cross", "layers", "norm", "classifier"},
+    "gated": {"backbone", "latents", "class_token", "cross", "layers", "norm", "gate", "fc"},
+    "self": {"backbone", "class_token", "projection", "layers", "norm", "classifier"},
+    "r2plus1d": {"backbone", "fc"},
+    "bert": {"backbone", "class_token", "positions", "layers", "classifier"},
+    "videomae": {"videomae", "fc_norm", "classifier"},
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."], ids=["of classes", "without labels"])
+@pytest.mark.parametrize(
+    ("kind", "architecture", "arguments"),
+    [
+        ("hybrid", "hybrid", {"blocks": 1, "cross": 2, "self_layers": 2, "latents": 4, "width": 64}),
+        ("gated", "hybrid", {"blocks": 1, "residual_pool": True, "latents": 4, "width": 64}),
+        ("self", "hybrid", {"blocks": 1, "cross": 0, "width": 32}),
+        ("r2plus1d", "r2plus1d", {"blocks": 1}),
+        ("bert", "bert", {"blocks": 1}),
+        ("videomae", "videomae", {"variant": "small", "frames": 2, "size": 32}),
+    ],
+)
+def test_a_checkpoint_of_before_backbone_and_head_fills_the_model(
+    kind: str, architecture: str, arguments: dict, prefix: str, tmp_path: Path
+) -> None:
+    given, model = (models.build(architecture, 5, **arguments) for _ in range(2))
+    old = {}
+    for key, value in given.state_dict().items():
+        start = next((start for start in BEFORE[architecture] if key.startswith(start)), "")
+        old[BEFORE[architecture].get(start, "") + key.removeprefix(start)] = value
+    assert {key.partition(".")[0] for key in old} == FIRST_NAMES[kind]
+    state = {f"model.{prefix}{key}": value for key, value in old.items()}
+    filled = models.load_pretrained(model, save({"state_dict": state}, tmp_path / "best.ckpt"))
+    left = {key for key in model.state_dict() if key.startswith(LAST)} if prefix else set()  # has no classes yet
+    assert set(model.state_dict()) - filled == left
+    assert all(torch.equal(model.state_dict()[key], given.state_dict()[key]) for key in filled)
 
 
 @pytest.mark.parametrize(("architecture", "blocks"), [("r2plus1d", 8), ("hybrid", 6), ("bert", 4)])

@@ -39,6 +39,7 @@ def test_attention_over_parts_is_attention_over_the_whole():
         {"cross": 2, "self_layers": 2, "share_latents": False},
         {"cross": 1, "self_layers": 0},
         {"cross": 1, "self_layers": 1, "residual_pool": True},
+        {"cross": 1, "self_layers": 1, "differences": True},
     ],
     ids=str,
 )

@@ -9,14 +9,14 @@ from hmdb_lib.models.backbones.base import Backbone
 from hmdb_lib.models.backbones.images import EfficientNetLite0, Images
 from hmdb_lib.models.backbones.resnets import LAYERS, ResNet3D
 from hmdb_lib.models.backbones.video_networks import SHAPES, VideoNetwork
-from hmdb_lib.models.backbones.video_transformers import VIDEOMAE, VideoMAE, VJEPA2Encoder, XCLIPVision
+from hmdb_lib.models.backbones.video_transformers import VIDEOMAE, VJEPA2, XCLIP, VideoMAE, VJEPA2Encoder, XCLIPVision
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     **{name: partial(ResNet3D, name) for name in LAYERS},
     **{name: partial(VideoNetwork, name) for name in SHAPES},
     **{name: partial(VideoMAE, name) for name in VIDEOMAE},
-    "vjepa2": VJEPA2Encoder,
-    "xclip": XCLIPVision,
+    **{name: partial(VJEPA2Encoder, name) for name in VJEPA2},
+    **{name: partial(XCLIPVision, name) for name in XCLIP},
     "efficientnet_lite0": EfficientNetLite0,
 }
 TIMM = "timm:"

@@ -77,10 +77,10 @@ class Images(Backbone):
 
     def _map(self, net: nn.Module, images: Tensor) -> Tensor:
         x = net.forward_features(images)
-        if x.dim() == 3:  # (B T) prefix+M C
+        if x.dim() == 3 and hasattr(net, "num_prefix_tokens") and hasattr(net, "patch_embed"):  # (B T) prefix+M C
             x = x[:, net.num_prefix_tokens :]
             x = x.unflatten(1, net.patch_embed.dynamic_feat_size(images.shape[2:]))
-        elif getattr(net, "output_fmt", "NCHW") == "NCHW":
+        elif x.dim() == 4 and getattr(net, "output_fmt", "NCHW") == "NCHW":
             x = x.permute(0, 2, 3, 1)
         if x.dim() != 4 or x.shape[3] != net.num_features:
             raise UserError(f"model.backbone={self.name}: gives no map of tokens")

@@ -38,11 +38,13 @@ class VideoNetwork(Backbone):
         self.freeze(frozen)
 
     def parts(self) -> list[nn.Module]:
-        """List its stages and blocks."""
+        """List its stages and blocks; of S3D those that learn, which leaves out its pools."""
         net = self.net
         if self.name == "mvit_v2_s":
             return [net.conv_proj, net.pos_encoding, *net.blocks, net.norm]
-        return [*net.features] if self.name == "s3d" else [net.patch_embed, *net.features, net.norm]
+        if self.name == "s3d":
+            return [part for part in net.features if next(part.parameters(), None) is not None]
+        return [net.patch_embed, *net.features, net.norm]
 
     def times(self, frames: int) -> int:
         """See `Backbone.times`; the last pool of S3D rounds down."""

@@ -24,27 +24,18 @@ VIDEOMAE = {  # name -> width, layers, heads, where its weights are
         {"unlabelled": "MCG-NJU/videomae-base", "kinetics400": "MCG-NJU/videomae-base-finetuned-kinetics"},
     ),
 }
-VJEPA2 = {  # variant -> width, layers, heads, width of the feed-forward by that of a layer, hub name
-    "large": (1024, 24, 16, 4, "facebook/vjepa2-vitl-fpc64-256"),
-    "huge": (1280, 32, 16, 4, "facebook/vjepa2-vith-fpc64-256"),
-    "giant": (1408, 40, 22, 48 / 11, "facebook/vjepa2-vitg-fpc64-256"),
+VJEPA2 = {  # name -> width, layers, heads, width of the feed-forward by that of a layer, hub name
+    "vjepa2_large": (1024, 24, 16, 4, "facebook/vjepa2-vitl-fpc64-256"),
+    "vjepa2_huge": (1280, 32, 16, 4, "facebook/vjepa2-vith-fpc64-256"),
+    "vjepa2_giant": (1408, 40, 22, 48 / 11, "facebook/vjepa2-vitg-fpc64-256"),
 }
-XCLIP = {  # variant -> width, layers, heads, pixels of a patch
-    "patch32": (768, 12, 12, 32),
-    "patch16": (768, 12, 12, 16),
-}
+XCLIP = {"xclip_patch32": 32, "xclip_patch16": 16}  # name -> pixels of a patch
 
 
 def _transformers() -> ModuleType:
     import transformers  # noqa: PLC0415 - takes seconds, and every other backbone does without
 
     return transformers
-
-
-def _variant(table: dict[str, tuple], option: str, variant: str) -> tuple:
-    if variant not in table:
-        raise UserError(f"{option}={variant}: there are {', '.join(table)}")
-    return table[variant]
 
 
 class VideoTransformer(Backbone):
@@ -167,21 +158,21 @@ class VJEPA2Encoder(VideoTransformer):
     """The encoder of V-JEPA 2 (arXiv 2506.09985): a vision transformer with rotary positions.
 
     Args:
-        variant: a key of `VJEPA2`.
+        name: a key of `VJEPA2`: ViT-L, ViT-H or ViT-g.
         size: H = W of the clips, a multiple of 16; their length is free, in frames by twos.
         frozen: leading parts that do not train, the patches being the first and each layer one more; or `all`.
 
     """
 
-    name = "vjepa2"
     shrinks = multiples = smallest = TUBELET
     published = "VJEPA2Model"
     left_out = ("predictor.",)
 
-    def __init__(self, *, variant: str = "large", size: int = 256, frozen: int | str = 0) -> None:
+    def __init__(self, name: str, *, size: int = 256, frozen: int | str = 0) -> None:
         super().__init__()
-        width, layers, heads, ratio, hub = _variant(VJEPA2, "vjepa2.variant", variant)
+        self.name = name
         self.check(TUBELET[0], size, size)
+        width, layers, heads, ratio, hub = VJEPA2[name]
         self.channels, self.size, self.exact, self.weights = width, (size, size), size, {"vjepa2": hub}
         transformers = _transformers()
         config = transformers.VJEPA2Config(
@@ -210,40 +201,36 @@ class XCLIPVision(VideoTransformer):
 
     The vectors are those that its own protocol averages: a vision transformer over each frame, whose class tokens talk
     to those of the other frames, a projection, and a transformer over time. So the head `pool` reads what
-    `XCLIPModel.get_video_features` gives. A longer clip is read in groups of eight frames.
+    `XCLIPModel.get_video_features` gives. A longer clip is read in groups of eight frames; positions are interpolated
+    for pictures of another size than 224 x 224.
 
     Args:
-        variant: a key of `XCLIP`, the size of a patch.
+        name: a key of `XCLIP`.
         frozen: leading parts that do not train, or `all`.
 
     """
 
-    name = "xclip"
     channels = 512
-    multiples = smallest = (8, 1, 1)
-    exact = 224
     shrinks = (1, 224, 224)
     published = "XCLIPModel"
     left_out = ("text_", "logit_scale", "prompts_")
 
-    def __init__(self, *, variant: str = "patch32", frozen: int | str = 0) -> None:
+    def __init__(self, name: str, *, frozen: int | str = 0) -> None:
         super().__init__()
-        width, layers, heads, patch = _variant(XCLIP, "xclip.variant", variant)
-        self.weights = {"kinetics400": f"microsoft/xclip-base-{variant}"}
+        self.name, patch = name, XCLIP[name]
+        self.multiples = self.smallest = (8, patch, patch)
+        self.weights = {"kinetics400": f"microsoft/xclip-base-patch{patch}"}
         transformers = _transformers()
-        vision = {
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "patch_size": patch,
-            "mit_hidden_size": self.channels,
-        }
+        vision = {"patch_size": patch, "mit_hidden_size": self.channels}
         text = {"num_hidden_layers": 0, "vocab_size": 3, "pad_token_id": 1}  # left out, so as small as it can be
         config = transformers.XCLIPConfig(vision_config=vision, text_config=text, prompt_layers=0)
         whole = transformers.XCLIPModel(config)
         self.vision_model, self.visual_projection, self.mit = whole.vision_model, whole.visual_projection, whole.mit
         self.freeze(frozen)
+
+    def grid(self, frames: int, size: int) -> tuple[int, int, int]:
+        """See `Backbone.grid`."""
+        return frames, 1, 1
 
     def parts(self) -> list[nn.Module]:
         """List the patches, each layer, and what follows them."""
@@ -254,7 +241,7 @@ class XCLIPVision(VideoTransformer):
     def tokens(self, clips: Tensor) -> Tensor:
         """See `Backbone.tokens`."""
         vision, images = self.vision_model, clips.transpose(1, 2).flatten(0, 1)  # (B T) 3 H W
-        x = vision.pre_layernorm(vision.embeddings(images))  # (B T) 1+M D
+        x = vision.pre_layernorm(vision.embeddings(images, interpolate_pos_encoding=True))  # (B T) 1+M D
         for layer in vision.encoder.layers:
             x = layer(x, None)
         x = self.visual_projection(vision.post_layernorm(x[:, 0])).unflatten(0, (-1, self.multiples[0]))  # (B T/8) 8 C
