@@ -16,10 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from tqdm.auto import tqdm
 
+from hmdb_lib.config import Config
 from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
 from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_full_disk, require_disk, sha256_of, whole_file
 
@@ -29,7 +31,7 @@ FIRST = 16  # videos, spread over all, from which the size of the whole is told
 
 @dataclass(frozen=True)
 class Setting:
-    """How frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
+    """Say how frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
 
     size: tuple[int, int] | int = (128, 171)
     quality: int | None = 90
@@ -43,7 +45,7 @@ class Setting:
 
     @property
     def folder(self) -> str:
-        """The store's usual name below the data set's root, where training looks for it."""
+        """Name the store's usual folder below the data set's root, where training looks for it."""
         return f"frames-short{self.size}" if isinstance(self.size, int) else "frames-{}x{}".format(*self.size)
 
     def __str__(self) -> str:
@@ -53,7 +55,7 @@ class Setting:
 
 @dataclass
 class Done:
-    """What became of a piece of work, or of all of it. `again`: path -> why it was not kept as it stood."""
+    """Count what became of a piece of work, or of all of it. `again`: path -> why it was not kept as it stood."""
 
     videos: int = 0
     kept: int = 0
@@ -116,9 +118,22 @@ def extract(
     return total
 
 
+def extract_frames(config: Config) -> Done:
+    """Decode every video of an experiment once, at its `data.resize`, into the frame store where training looks for it.
+
+    Example:
+        >>> hl.extract_frames(hl.load_config("baseline"))
+
+    """
+    from hmdb_lib.data.load import data_root  # noqa: PLC0415 - processes that decode must not wait for torch to load
+
+    height, width = config.data.resize
+    return extract(data_root(config, place()), Setting((height, width)))
+
+
 @dataclass(frozen=True)
 class _Job:
-    """One file of the store: a video's, or a shard's with many."""
+    """Make one file of the store: a video's, or a shard's with many."""
 
     file: Path
     videos: Path

@@ -6,7 +6,7 @@ Example:
     >>> import hmdb_lib as hl
     >>> config = hl.load_config("cross1_self1", quick=True)
     >>> run = hl.train(config, live=True)
-    >>> hl.load_model(run.folder).predict("video.mp4").table()
+    >>> hl.load_model(run).predict("video.mp4").table()
 
 """
 
@@ -14,41 +14,70 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data_prep.drawn.pairs import make_pairs
+    from data_prep.drawn.sample import make_sample
+    from data_prep.extract import extract_frames
+    from data_prep.hmdb51.download import get_hmdb51
+    from data_prep.hmdb51.verify import Whole, find_problems
     from hmdb_lib import plots, widgets
-    from hmdb_lib.config import load_config
+    from hmdb_lib.config import list_rows, load_config
+    from hmdb_lib.environment import place
     from hmdb_lib.errors import UserError
     from hmdb_lib.inference.classifier import load_model
     from hmdb_lib.notebook import set_up
     from hmdb_lib.results.runs import list_runs, results_table
     from hmdb_lib.results.tables import published
+    from hmdb_lib.studies.clip_length import judge_lengths
+    from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.study import cost_table, run_study
-    from hmdb_lib.training.experiment import build_model, load_data, resolve, train
+    from hmdb_lib.training.experiment import build_model, find_run, load_data, resolve, train
 
 _HOMES = {
-    "UserError": "errors",
-    "build_model": "training.experiment",
-    "cost_table": "studies.study",
-    "list_runs": "results.runs",
-    "load_config": "config",
-    "load_data": "training.experiment",
-    "load_model": "inference.classifier",
-    "published": "results.tables",
-    "resolve": "training.experiment",
-    "results_table": "results.runs",
-    "run_study": "studies.study",
-    "set_up": "notebook",
-    "train": "training.experiment",
+    "UserError": "hmdb_lib.errors",
+    "Whole": "data_prep.hmdb51.verify",
+    "build_model": "hmdb_lib.training.experiment",
+    "cost_table": "hmdb_lib.studies.study",
+    "extract_frames": "data_prep.extract",
+    "find_problems": "data_prep.hmdb51.verify",
+    "find_run": "hmdb_lib.training.experiment",
+    "get_hmdb51": "data_prep.hmdb51.download",
+    "judge_lengths": "hmdb_lib.studies.clip_length",
+    "learning_curve": "hmdb_lib.studies.learning_curve",
+    "list_rows": "hmdb_lib.config",
+    "list_runs": "hmdb_lib.results.runs",
+    "load_config": "hmdb_lib.config",
+    "load_data": "hmdb_lib.training.experiment",
+    "load_model": "hmdb_lib.inference.classifier",
+    "make_pairs": "data_prep.drawn.pairs",
+    "make_sample": "data_prep.drawn.sample",
+    "place": "hmdb_lib.environment",
+    "published": "hmdb_lib.results.tables",
+    "resolve": "hmdb_lib.training.experiment",
+    "results_table": "hmdb_lib.results.runs",
+    "run_study": "hmdb_lib.studies.study",
+    "set_up": "hmdb_lib.notebook",
+    "train": "hmdb_lib.training.experiment",
 }
-_ROOMS = {"plots": ("curves", "classes", "clips"), "widgets": ("views", "tryout")}
 
 __all__ = [
     "UserError",
+    "Whole",
     "build_model",
     "cost_table",
+    "extract_frames",
+    "find_problems",
+    "find_run",
+    "get_hmdb51",
+    "judge_lengths",
+    "learning_curve",
+    "list_rows",
     "list_runs",
     "load_config",
     "load_data",
     "load_model",
+    "make_pairs",
+    "make_sample",
+    "place",
     "plots",
     "published",
     "resolve",
@@ -62,10 +91,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"hmdb_lib.{_HOMES[name]}"), name)
-    if name in _ROOMS:
-        for part in _ROOMS[name]:
-            importlib.import_module(f"hmdb_lib.{name}.{part}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("plots", "widgets"):
         return importlib.import_module(f"hmdb_lib.{name}")
     raise AttributeError(f"module 'hmdb_lib' has no attribute {name!r}; it has {', '.join(__all__)}")
 

@@ -6,6 +6,7 @@ value and the nearest key there is.
 
 import difflib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -83,6 +84,11 @@ class Data(Section):
         if self.crop > min(self.resize):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Pixels H, W that every frame is scaled to."""
+        return self.resize[0], self.resize[1]
 
     def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
@@ -361,8 +367,32 @@ def load_config(row: str | None = None, *, quick: bool = False, file: Path | str
         >>> hl.load_config("cross1_self1", quick=True, **{"train.epochs": 10, "data.root": "my_videos"})
 
     """
-    overrides = [f"{key}={json.dumps(value, default=str)}" for key, value in changes.items()]
-    return load(row, [*(["quick=true"] if quick else []), *overrides], Path(file))
+    return load(row, [*(["quick=true"] if quick else []), *as_overrides(changes)], Path(file))
+
+
+def as_overrides(changes: Mapping[str, Any]) -> list[str]:
+    """Write changes of keys as `key=value`, the way the command line takes them."""
+    return [f"{key}={_as_yaml(value)}" for key, value in changes.items()]
+
+
+def list_rows(*names: str) -> dict[str, str]:
+    """List rows, and the rows of tables, of experiments.yaml (without names: all rows) with the question of each.
+
+    Raises UserError for a name that is neither a row nor a table.
+
+    Example:
+        >>> hl.list_rows("attention_depth", "baseline")
+
+    """
+    known, groups = rows(), tables()
+    for name in names:
+        if name not in known.keys() | groups.keys():
+            raise UserError(
+                f"{name!r} is neither a table nor a row of experiments.yaml; the tables are {', '.join(groups)}, "
+                "and python train.py --help lists the rows"
+            )
+    chosen = [row for name in names for row in groups.get(name, [name])] if names else known
+    return {row: known[row]["question"] for row in chosen}
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -456,9 +486,10 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _first_key(key: str) -> str:
-    field = Config.model_fields.get(key)
-    is_section = field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    return f"{key}.{next(iter(field.annotation.model_fields))}" if is_section else key
+    section = Config.model_fields[key].annotation if key in Config.model_fields else None
+    if isinstance(section, type) and issubclass(section, Section):
+        return f"{key}.{next(iter(section.model_fields))}"
+    return key
 
 
 def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:
@@ -493,6 +524,11 @@ def _nearest(name: str, known: Iterable[str]) -> str:
         ends[end] for end in difflib.get_close_matches(name.rpartition(".")[2], ends, n=1)
     ]
     return f"; the nearest is {close[0]}" if close else ""
+
+
+def _as_yaml(value: Any) -> str:
+    plain = json.loads(json.dumps(value, default=str))
+    return yaml.safe_dump(plain, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
 
 
 def _show(value: Any) -> str:

@@ -28,6 +28,10 @@ def place() -> Place:
 
     Outside a checkout they lie in the working directory. Colab keeps results on the mounted Drive where there is one,
     so that they outlive the session; videos stay on its own disk, which is far faster than Drive.
+
+    Example:
+        >>> hl.place().results
+
     """
     drive = Path("/content/drive/MyDrive")
     home = ROOT if IN_CHECKOUT else Path.cwd()

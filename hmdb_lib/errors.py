@@ -1,4 +1,4 @@
-"""The one kind of error that a user can cause, and what to click against the commonest one."""
+"""Define the error for what a user can mend, and the advice for a full disk."""
 
 FREE_DISK = "free some of it (on Colab: the folder icon on the left; on Kaggle: Output in the panel on the right)"
 

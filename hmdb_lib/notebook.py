@@ -1,4 +1,4 @@
-"""The first cell of every notebook: packages that are missing, where we are, and errors told in one line.
+"""Set up a notebook: install missing packages, find the folders, print errors in one line.
 
 Imported before anything is installed, so the top of this file needs the standard library alone.
 """
@@ -67,7 +67,7 @@ def missing_packages(requirements: list[str]) -> list[str]:
 
 
 def installed(name: str) -> str | None:
-    """The version of a package that is there, or None."""
+    """Return a package's version, or None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -91,7 +91,7 @@ def install(requirements: list[str]) -> None:
 
 def _mount_drive() -> None:
     try:
-        from google.colab import drive  # noqa: PLC0415 - there on Colab alone
+        from google.colab import drive  # pyright: ignore[reportMissingImports]  # noqa: PLC0415 - on Colab alone
     except ImportError:
         return
     try:
@@ -103,7 +103,7 @@ def _mount_drive() -> None:
 def _show_figures() -> None:
     """Ours never pass through pyplot, whose first figure would tell the kernel to show them as pictures."""
     try:
-        shell = get_ipython()
+        shell = get_ipython()  # pyright: ignore[reportUndefinedVariable] - Jupyter puts it there
     except NameError:
         return
     shell.run_line_magic("matplotlib", "inline")
@@ -111,7 +111,7 @@ def _show_figures() -> None:
 
 def _tell_errors_in_a_line() -> None:
     try:
-        shell = get_ipython()
+        shell = get_ipython()  # pyright: ignore[reportUndefinedVariable] - Jupyter puts it there
     except NameError:
         return
 

@@ -1,12 +1,15 @@
 """`import hmdb_lib as hl` is all that a user imports: quick, whole, and each name with an example."""
 
 import inspect
+import os
 import subprocess
 import sys
 
+import nbformat
 import pytest
 
 import hmdb_lib as hl
+from hmdb_lib.environment import ROOT
 
 
 def loaded_by(code):
@@ -21,6 +24,22 @@ def test_the_import_needs_the_standard_library_alone():
 
 def test_results_and_figures_are_read_without_torch():
     assert "torch" not in loaded_by("import hmdb_lib as hl; hl.list_runs; hl.results_table; hl.published; hl.plots")
+
+
+@pytest.mark.parametrize("name", ["10_overfitting_curves", "11_parameter_table"])
+def test_the_notebooks_of_results_run_without_torch(name, tmp_path):
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code" and "set-up" not in cell.metadata.get("tags", [])]
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('torch')")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "HMDB_RESULTS": str(ROOT / "results")}
+    program = "\n".join(["import hmdb_lib as hl", *code])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("before", ["", "import hmdb_lib.plots.curves, hmdb_lib.widgets.views; "])
+def test_rooms_have_their_parts_whatever_was_imported_before(before):
+    loaded_by(f"{before}import hmdb_lib as hl; hl.plots.classes, hl.plots.clips, hl.widgets.tryout")
 
 
 def test_what_dir_shows_is_what_there_is():

@@ -56,12 +56,14 @@ def random_body(rng: np.random.Generator) -> Body:
 def hue(h: float, s: float, v: float) -> Colour:
     """Convert hue, saturation and value in 0..1 to an RGB colour."""
     shift = (np.array([5, 3, 1]) + h * 6) % 6
-    return tuple(int(255 * c) for c in v - v * s * np.clip(np.minimum(shift, 4 - shift), 0, 1))
+    red, green, blue = (int(255 * c) for c in v - v * s * np.clip(np.minimum(shift, 4 - shift), 0, 1))
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """Make a colour darker, or lighter as far as it goes."""
-    return tuple(min(255, int(c * factor)) for c in colour)
+    red, green, blue = (min(255, int(c * factor)) for c in colour)
+    return red, green, blue
 
 
 def _hands(forward: float, out: float, up: float) -> Pose:

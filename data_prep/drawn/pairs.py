@@ -24,12 +24,16 @@ VERSION = 1  # raise it whenever the same seed gives other files
 
 
 def make_pairs(
-    root: Path, seed: int = 0, clips: int = 12, classes: int = len(PAIRS), workers: int | None = None
+    root: Path | str, seed: int = 0, clips: int = 12, classes: int = len(PAIRS), workers: int | None = None
 ) -> Path:
     """Draw `clips` videos of each of the first `classes` pairs into the folder `root`, which is returned.
 
     A call that was cut off is continued. Three clips share their actors and backdrops, and their group in index.csv;
     of eight groups one tests and one validates. Raises UserError when `root` holds anything else.
+
+    Example:
+        >>> hl.make_pairs("data/pairs", clips=12, classes=36)
+
     """
     root = Path(root).absolute()
     asked = {"version": VERSION, "seed": seed, "clips": clips, "classes": classes}

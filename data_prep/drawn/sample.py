@@ -38,7 +38,7 @@ FPS = 30
 
 
 def make_sample(
-    root: Path, seed: int = 0, clips: int = 32, classes: Sequence[str] = CLASSES, workers: int | None = None
+    root: Path | str, seed: int = 0, clips: int = 32, classes: Sequence[str] = CLASSES, workers: int | None = None
 ) -> Path:
     """Make the sample data set in the folder `root`, unless it is there already; return `root`.
 
@@ -46,6 +46,10 @@ def make_sample(
     and `sample.json`. `clips` a class (at least 8) come from sources of 2 or 3 clips: of 32, each split trains on 20,
     tests on 8 and leaves 4 unused. `workers`: processes; their number changes no file. Raises UserError when `root`
     holds anything else.
+
+    Example:
+        >>> hl.make_sample("data/sample")
+
     """
     root = Path(root).absolute()
     asked = {"version": VERSION, "seed": seed, "clips": clips, "classes": sorted(classes)}
@@ -68,7 +72,7 @@ def figure_boxes(root: Path, path: str) -> np.ndarray:
 
 
 def holds(root: Path, kind: str, asked: dict[str, Any]) -> bool:
-    """Whether `root` holds the drawn data that `<kind>.json` describes. Raises UserError where it holds anything else."""
+    """Check whether `root` holds the drawn data that `<kind>.json` describes. Raises UserError where it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     file = root / f"{kind}.json"

@@ -58,7 +58,8 @@ class Take:
             levels = np.clip(np.arange(256) * light * flicker[t], 0, 255)  # C 256
             small = image.reduce(DRAWN).point(levels.ravel().tolist())
             left, top = rng.integers(0, 64, 2)
-            video[t] = ImageChops.add(small, noise.crop((left, top, left + WIDTH, top + HEIGHT)), offset=-128)
+            grainy = ImageChops.add(small, noise.crop((left, top, left + WIDTH, top + HEIGHT)), offset=-128)
+            video[t] = np.asarray(grainy)
 
         side = "fr" if degrees < 45 else "ri" if facing > 0 else "le"
         quality = "goo" if grain < 1.3 else "med" if grain < 2.2 else "bad"

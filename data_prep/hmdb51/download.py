@@ -14,8 +14,8 @@ SOURCES = Sources()
 
 
 def get_hmdb51(
-    root: Path,
-    archive: Path | None = None,
+    root: Path | str,
+    archive: Path | str | None = None,
     whole: Whole = HMDB51,
     sources: Sources = SOURCES,
     workers: int | None = None,
@@ -28,6 +28,10 @@ def get_hmdb51(
     may lie beside it. Prints which source it used and why not the others. An interrupted call is continued by the next.
     `workers`: processes that unpack, see `parallel_map`. Raises UserError when no source gives everything, and
     DiskError as soon as the disk is too small.
+
+    Example:
+        >>> hl.get_hmdb51("data/hmdb51", archive="hmdb51_org.rar")
+
     """
     root = Path(root).absolute()
     try:

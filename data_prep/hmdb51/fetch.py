@@ -73,8 +73,10 @@ def retry(
         best = max(best, progress())
 
     def report(state: RetryCallState) -> None:
-        error, seconds = state.outcome.exception(), state.next_action.sleep
-        tqdm.write(f"connection lost ({one_line(error)}), next attempt in {seconds:.0f} s")
+        error = state.outcome and state.outcome.exception()
+        assert error
+        assert state.next_action
+        tqdm.write(f"connection lost ({one_line(error)}), next attempt in {state.next_action.sleep:.0f} s")
 
     Retrying(
         retry=retry_if_exception(is_temporary),

@@ -106,7 +106,7 @@ class Part(ABC):
         repository, name = self.sources.laboratory, self.archive.name
         with _hub_faults():
             info = self._ask_hub(repository)
-            path = next((s.rfilename for s in info.siblings if PurePosixPath(s.rfilename).name == name), None)
+            path = next((s.rfilename for s in info.siblings or () if PurePosixPath(s.rfilename).name == name), None)
             if not path:
                 raise SourceError(f"holds no {name}")
             self._require_disk_for_archive()
@@ -209,7 +209,7 @@ class Videos(Part):
         local, repository = self.downloads / "mirror", self.sources.mirror
         with _hub_faults():
             info = self._ask_hub(repository)
-            files = (PurePosixPath(sibling.rfilename) for sibling in info.siblings)
+            files = (PurePosixPath(sibling.rfilename) for sibling in info.siblings or ())
             found = Counter(file.parent.parent for file in files if file.suffix == self.ending)
             folder, count = max(found.items(), key=itemgetter(1), default=("", 0))
             if count < self.whole.videos:

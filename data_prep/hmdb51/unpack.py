@@ -130,6 +130,7 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _extract_with_library(archive: Path, folder: Path) -> None:
+    assert RarArchive
     with RarArchive.open_for_processing(archive) as rar:
         for header in rar.iterate_headers():
             path = folder / _inside(archive, header.FileNameW)

@@ -22,7 +22,12 @@ MANIFEST = ["path", "class", "group", "roles", *DEEP, "bytes", "sha256"]
 
 @dataclass(frozen=True)
 class Whole:
-    """Count what a complete data set holds, by default HMDB51. `train` and `test`: videos per class and split."""
+    """Count what a complete data set holds, by default HMDB51. `train` and `test`: videos per class and split.
+
+    Example:
+        >>> hl.find_problems("data/sample", hl.Whole(classes=8, videos=256, train=20, test=8))
+
+    """
 
     classes: int = 51
     videos: int = 6766
@@ -44,7 +49,7 @@ def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int |
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; python -m data_prep download makes it")
     before = _read_manifest(root / "manifest.csv")
-    problems = split_problems(root / "splits", whole) + video_problems(root / "videos", root / "splits", whole)
+    problems = find_problems(root, whole)
     manifest, broken = _describe_all(root, deep, workers)
     problems += broken
     if not deep:
@@ -59,6 +64,17 @@ def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int |
     counts = f"{whole.classes} classes, {whole.videos:,} videos, {len(SPLITS)} splits"
     print(*(problems or [f"{root}: whole, {counts}{decoded}"]), sep="\n")
     return problems
+
+
+def find_problems(root: Path | str, whole: Whole = HMDB51) -> list[str]:
+    """List what is missing of a data set's lists and videos, a line each, without reading the videos.
+
+    Example:
+        >>> hl.find_problems("data/hmdb51")
+
+    """
+    splits, videos = Path(root) / "splits", Path(root) / "videos"
+    return split_problems(splits, whole) + video_problems(videos, splits, whole)
 
 
 def split_problems(folder: Path, whole: Whole = HMDB51) -> list[str]:

@@ -46,22 +46,23 @@ def load(config: Config, place: Place) -> ClipData:
     counts = videos.role.value_counts()
     print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
     # A user's own folder may hold another kind of manifest.csv.
-    files = Videos(folder, tuple(data.resize), None if data.dataset == "folder" else root / "manifest.csv")
+    files = Videos(folder, data.size, None if data.dataset == "folder" else root / "manifest.csv")
     return ClipData(
         videos,
         choose_source(data.store, root, files, videos.path.tolist()),
         ClipRule.of(data),
-        batch_size=config.train.batch_size,
+        batch_size=config.train.batch_size if isinstance(config.train.batch_size, int) else 1,  # auto: not found yet
         test_clips=config.evaluate.clips,
         validation_clips=config.evaluate.validation_clips,
         workers=data.workers,
         seed=config.seed,
         choose_on=config.train.choose_on,
+        folder=folder,
     )
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
-    """What frames are read from, after saying it in a line: a frame store, or the videos.
+    """Choose what frames are read from, a frame store or the videos, and print it.
 
     `store` is config.yaml's data.store: none, a store's folder, or auto for the store of the right size that
     `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,

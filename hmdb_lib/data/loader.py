@@ -1,4 +1,4 @@
-"""Clips for training and evaluation: read by worker processes as uint8, in an order that a seed fixes."""
+"""Load clips for training and evaluation, in worker processes, as uint8, in an order that a seed fixes."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from hmdb_lib.errors import UserError
 
 
 class Videos:
-    """Frames by index out of video files, each file's times remembered once they are known.
+    """Read frames by index from video files; each file's frame times are kept once they are known.
 
     A `manifest` (manifest.csv as `python -m data_prep` writes it) tells them for the files that it has counted.
     """
@@ -33,33 +33,33 @@ class Videos:
         return f"the video files in {self.folder}"
 
     def timeline(self, path: str) -> Timeline:
-        """The video's frame times. The first look at a file that is not known decodes it. Raises VideoError."""
+        """Return the video's frame times; a file that is not known yet is decoded. Raises VideoError."""
         if path not in self.timelines:
             self.timelines[path] = scan(self.folder / path)
         return self.timelines[path]
 
     def read(self, path: str, indices: np.ndarray) -> np.ndarray:
-        """Frames uint8 T H W C at the store's size. Raises VideoError."""
+        """Read frames uint8 T H W C at `size`. Raises VideoError."""
         return read_frames(self.folder / path, indices, self.size)
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What a worker hands back in place of clips."""
+    """Name a video that cannot be read, in place of its clips."""
 
     path: str
     reason: str
 
 
 class TrainClips(Dataset):
-    """One random clip a video. Indexed by (video number, draw in [0, 1)), so that the sampler alone decides."""
+    """Read one random clip of each video. Indexed by (video number, draw in [0, 1)), so that the sampler alone decides."""
 
     def __init__(self, videos: pd.DataFrame, source: Source, rule: ClipRule) -> None:
         self.paths, self.labels = videos.path.tolist(), videos.target.tolist()
         self.source, self.rule = source, rule
 
     def __len__(self) -> int:
-        """Number of videos."""
+        """Count the videos."""
         return len(self.paths)
 
     def __getitem__(self, key: tuple[int, float]) -> tuple[int, int, np.ndarray] | Unreadable:
@@ -93,7 +93,7 @@ class EvaluationClips(TrainClips):
 
 
 class EpochSampler(Sampler[tuple[int, float]]):
-    """Every video once an epoch, in random order, each with the draw that places its clip.
+    """Draw every video once an epoch, in random order, with the number that places its clip.
 
     Order and draws depend on seed and epoch alone: not on the workers, the batch size or the number of processes
     (each process takes its own part, all parts equally long). `epoch` is asked at the start of each pass, because
@@ -104,7 +104,7 @@ class EpochSampler(Sampler[tuple[int, float]]):
         self.videos, self.seed, self.epoch, self.rank, self.world = videos, seed, epoch, rank, world
 
     def __len__(self) -> int:
-        """Clips of an epoch on this process."""
+        """Count the clips of an epoch on this process."""
         return self.videos // self.world if self.videos >= self.world else 1
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
@@ -116,7 +116,7 @@ class EpochSampler(Sampler[tuple[int, float]]):
 
 
 class ClipData(L.LightningDataModule):
-    """The loaders of one experiment. A batch is a dict.
+    """Make the loaders of one experiment. A batch is a dict.
 
     `clips` uint8 (B, T, H, W, C), `labels` and `videos` int64 (B,) with the number of each clip's video in its part's
     table, `unreadable` a list of (path, reason). A video that cannot be decoded is named there, never a blank clip.
@@ -134,15 +134,21 @@ class ClipData(L.LightningDataModule):
         workers: int | str = "auto",
         seed: int = 0,
         choose_on: str = "validation",
+        folder: Path = Path(),
     ) -> None:
         super().__init__()
+        self.folder = folder  # where the paths of `videos` start
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
         videos = videos.assign(target=videos.label.map(numbers))
         self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
-        self.workers = min(8, cores()) if workers == "auto" else workers
+        self.workers = workers if isinstance(workers, int) else min(8, cores())
+
+    def files(self, part: str) -> list[Path]:
+        """The video files of a part: train, validation or test."""
+        return [self.folder / path for path in self.tables[part].path]
 
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""
@@ -152,7 +158,7 @@ class ClipData(L.LightningDataModule):
         return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
 
     def val_dataloader(self) -> DataLoader:
-        """A few clips of each video of the part that chooses the epoch."""
+        """Load a few clips of each video of the part that chooses the epoch."""
         return self._evaluation_loader(self.choose_on, self.validation_clips)
 
     def test_dataloader(self) -> DataLoader:
@@ -169,7 +175,7 @@ class ClipData(L.LightningDataModule):
         return self.trainer.current_epoch if self.trainer else 0
 
     def _share(self) -> tuple[int, int]:
-        """Which of how many processes this is."""
+        """Return this process's number and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _loader(self, dataset: Dataset, **how: Any) -> DataLoader:

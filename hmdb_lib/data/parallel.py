@@ -6,19 +6,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import TypeVar
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
-
 
 def parallel_map(
-    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, desc: str, unit: str = "file"
-) -> Iterator[Result]:
+    work: Callable[[Any], Any], jobs: Sequence[Any], workers: int | None, desc: str, unit: str = "file"
+) -> Iterator[Any]:
     """Yield `work(job)` for each job, in their order, with a progress bar.
 
     `workers`: processes, one per core by default; one worker is this process. Processes are spawned, because a fork
@@ -42,8 +40,11 @@ def parallel_map(
 
 def _end_with_parent() -> None:
     # The processes of a pool wait for ever when their parent is killed, and would write beside the next run.
+    parent = parent_process()
+
     def watch() -> None:
-        parent_process().join()
+        if parent:
+            parent.join()
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

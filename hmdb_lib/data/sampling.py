@@ -1,4 +1,4 @@
-"""Which frames make a clip: arithmetic on frame times, the same for videos and for a frame store."""
+"""Choose the frames of a clip by their times, the same for videos and for a frame store."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClipRule:
-    """How a clip of `frames` frames is cut: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
+    """Cut clips of `frames` frames: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
 
     `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame.
     """
@@ -30,7 +30,7 @@ class ClipRule:
         return cls(data.frames, data.clip_seconds, data.frame_step, data.short)
 
     def longer(self, frames: int) -> "ClipRule":
-        """The rule for clips of another number of frames, as many of them a second as before."""
+        """Make the rule for clips of another number of frames, at the same frames a second."""
         seconds = None if self.clip_seconds is None else self.clip_seconds * frames / self.frames
         return replace(self, frames=frames, clip_seconds=seconds)
 
@@ -74,16 +74,17 @@ class ClipRule:
         """Frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
         if clips == "consecutive":
             return self.consecutive(timeline)
-        return self.spread(timeline, None if clips == "all" else clips)
+        return self.spread(timeline, clips if isinstance(clips, int) else None)
 
     def _step(self, timeline: Timeline) -> float:
-        """Seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
+        """Compute the seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
         if self.frame_step is not None:
             return self.frame_step / timeline.fps
+        assert self.clip_seconds is not None
         return (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
 
     def _room(self, timeline: Timeline) -> float:
-        """Seconds by which the clip's start can move."""
+        """Compute the seconds by which the clip's start can move."""
         return max(0.0, float(timeline.times[-1]) - self._step(timeline) * (self.frames - 1))
 
     def _covering(self, timeline: Timeline, room: float) -> np.ndarray:

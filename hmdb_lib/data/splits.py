@@ -1,4 +1,4 @@
-"""Which videos train, validate and test: one table a data set, and a validation part that shares no source video."""
+"""Split a data set into training, validation and test videos that share no source video."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ PARTS = {"train": "train", "val": "validation", "validate": "validation", "valid
 
 
 def read_videos(dataset: str, root: Path, split: int, validation_share: float, seed: int) -> pd.DataFrame:
-    """The videos of one split of a data set, in one table.
+    """Read the videos of one split of a data set into one table.
 
     Columns: `path` (below `video_folder(dataset, root)`), `label` (the class's name), `group` (the source video),
     `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
@@ -46,12 +46,12 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
 
 
 def video_folder(dataset: str, root: Path) -> Path:
-    """Where the paths of a data set's table start."""
+    """Return the folder that a table's paths are relative to."""
     return Path(root) if dataset == "folder" else Path(root) / "videos"
 
 
 def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
-    """A stratified cut by source: True for the videos held out.
+    """Hold out a share of the videos, stratified by class and grouped by source: True for those held out.
 
     Groups come in random order; one is taken whole when no class then exceeds `share` of its videos (rounded, at
     least one, never all). A random cut of single clips would leave a source on both sides for most of HMDB51's clips.
@@ -134,7 +134,7 @@ def _read_parts(root: Path) -> pd.DataFrame:
 
 
 def _kinetics_source(stem: str) -> str:
-    """The YouTube video behind <id>_<start>_<end>."""
+    """Return the YouTube video behind <id>_<start>_<end>."""
     match = re.fullmatch(r"(.{11})_\d{6}_\d{6}", stem)
     return match[1] if match else source_group(stem)
 

@@ -1,4 +1,4 @@
-"""Frames out of a store: a folder that `python -m data_prep extract` wrote, where every video is decoded already.
+"""Read frames from a store: a folder of decoded videos that `hmdb extract` writes.
 
 A store holds one packed file a video, `<class>/<video>.frames`, or tar files of such files (shards). A packed file is
 - the frames, one after the other: each a JPEG image, or uint8 H W C as it is (raw);
@@ -32,15 +32,17 @@ class Source(Protocol):
     """Whatever gives frames by index: video files or a frame store."""
 
     def timeline(self, path: str) -> Timeline:
-        """When the video's frames are shown. Raises VideoError."""
+        """Return when the video's frames are shown. Raises VideoError."""
+        ...
 
     def read(self, path: str, indices: np.ndarray) -> np.ndarray:
-        """Frames uint8 T H W C. Raises VideoError."""
+        """Read frames uint8 T H W C. Raises VideoError."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One video's packed file: `start` and `size` in bytes say where it lies, which in a shard is not the whole file.
+    """Read one video's packed file. `start` and `size` are its place in bytes; in a shard that is a part of the file.
 
     `header`: `quality` (None: raw), `asked` (the size that was asked for), `height`, `width`, `frames`, `fps`, `even`
     (constant rate), `source` (the video's `bytes`, `mtime_ns` and `sha256`), `crc32` (of all the frames' bytes).
@@ -77,7 +79,7 @@ class Packed:
         return cls(file, start, header, offsets, timeline)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Frames by index, in any order, uint8 T H W C. Raises VideoError for an index that there is not."""
+        """Read frames by index, in any order, uint8 T H W C. Raises VideoError for an index that there is not."""
         wanted, places = np.unique(indices, return_inverse=True)
         if wanted[0] < 0 or wanted[-1] >= self.timeline.frames:
             raise VideoError(f"{self.file}: frame {wanted[-1]} was asked for, of {self.timeline.frames}")
@@ -88,7 +90,7 @@ class Packed:
                 frames = np.empty((len(indices), *shape), np.uint8)
                 for frame, index in zip(frames, indices, strict=True):
                     source.seek(self.start + int(self.offsets[index]))
-                    if source.readinto(frame) != frame.nbytes:
+                    if source.readinto(frame.data) != frame.nbytes:
                         raise VideoError(f"{self.file}: torn: frame {index} ends early")
                 return frames
             first, last = int(self.offsets[wanted[0]]), int(self.offsets[wanted[-1] + 1])
@@ -101,13 +103,13 @@ class Packed:
         return frames if np.array_equal(wanted, indices) else frames[places]
 
     def whole(self) -> bool:
-        """Whether the frames' bytes fit their checksum; reads them all."""
+        """Check the frames' bytes against their checksum; reads them all."""
         with self.file.open("rb", buffering=0) as source:
             return zlib.crc32(_pread(source, self.start, int(self.offsets[-1]))) == self.header["crc32"]
 
 
 class FrameStore:
-    """Frames by index out of a store, with the methods of `data.Videos`.
+    """Read frames by index from a store, with the methods of `loader.Videos`.
 
     `size` is (height, width) of what `read` gives; frames stored larger are made smaller. What the store does not
     have is read from `otherwise`, so that a store which is not finished is of use.
@@ -125,19 +127,20 @@ class FrameStore:
         return f"frame store {self.folder} ({how})"
 
     def timeline(self, path: str) -> Timeline:
-        """The video's frame times, as its own file would give them. Raises VideoError."""
+        """Return the video's frame times, as its own file gives them. Raises VideoError."""
         source = self._source(path)
         return source.timeline if isinstance(source, Packed) else source.timeline(path)
 
     def read(self, path: str, indices: np.ndarray) -> np.ndarray:
-        """Frames uint8 T H W C. Raises VideoError."""
+        """Read frames uint8 T H W C. Raises VideoError."""
         source = self._source(path)
         if not isinstance(source, Packed):
             return source.read(path, indices)
         frames = source.read(indices)
         if self.size and frames.shape[1:3] != self.size:
-            side = self.size[::-1]
-            frames = np.stack([Image.fromarray(frame).resize(side, Image.Resampling.BILINEAR) for frame in frames])
+            height, width = self.size
+            small = (Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR) for frame in frames)
+            frames = np.stack([np.asarray(frame) for frame in small])
         return frames
 
     def look(self, paths: Iterable[str], videos: Path) -> dict[str, str]:
@@ -163,8 +166,8 @@ class FrameStore:
         return self.passed_over
 
     def open(self, path: str) -> Packed:
-        """The packed file of a video. Raises VideoError."""
-        return Packed.open(*self.shards.get(path, (self.folder / (path + ENDING),)))
+        """Open the packed file of a video. Raises VideoError."""
+        return Packed.open(*self.shards.get(path, (self.folder / (path + ENDING), 0, None)))
 
     def _source(self, path: str) -> "Packed | Source":
         if path not in self.opened:
@@ -175,7 +178,7 @@ class FrameStore:
 
 
 def shard_members(file: Path) -> list[tuple[str, tuple[Path, int, int]]]:
-    """What a shard holds: (video's path, (shard, first byte, bytes)). Raises VideoError."""
+    """List what a shard holds: (video's path, (shard, first byte, bytes)). Raises VideoError."""
     try:
         with tarfile.open(file, "r:") as shard:
             return [(m.name.removesuffix(ENDING), (file, m.offset_data, m.size)) for m in shard]
@@ -192,7 +195,7 @@ def _pread(file: Any, start: int, size: int) -> bytes:
 
 
 def encode(frame: np.ndarray, quality: int) -> bytes:
-    """A frame (uint8 H W C, RGB) as a JPEG image with 4:2:0 colour."""
+    """Encode a frame (uint8 H W C, RGB) as a JPEG image with 4:2:0 colour."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality, colorsubsampling="420", fastdct=False)
 
 

@@ -1,4 +1,4 @@
-"""What happens to a batch of clips on the device: crop, flip, normalise. All of it for the whole batch, from uint8."""
+"""Crop, flip, augment and normalize a whole batch of clips on the device, from uint8."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 
 def random_crop_flip(clips: Tensor, crop: int, flip: bool) -> Tensor:
-    """One random square crop a clip, half of the clips mirrored; uint8 B T H W C in and out.
+    """Cut one random square crop of each clip and mirror half of the clips; uint8 B T H W C in and out.
 
     Draws from torch's global generator, which the training run seeds anew each epoch.
     """

@@ -1,4 +1,4 @@
-"""A video file to frames and back. The only file that knows PyAV.
+"""Read frames from a video file and write them. No other module uses PyAV.
 
 Frames are counted in the decoder's output order, from 0, and that order is never changed: in HMDB51's clips (DivX 5
 with B-frames) the presentation times are not monotone, and sorting by them puts most frames in the wrong place.
@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
+import av.container
+import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -19,21 +22,21 @@ from hmdb_lib.errors import UserError
 
 _PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
-_ONE_THREAD = {"threads": 1} if _PYAV >= 17 else {}
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if _PYAV >= 17 else {}
 # Some of HMDB51's metadata is not UTF-8. From PyAV 19 on that is no error, and there is no such option.
-_ANY_METADATA = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
+_ANY_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
 
 # libav counts quantisers in units of 118 (FF_QP2LAMBDA).
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 
 
 class VideoError(UserError):
-    """A file that cannot be used as video: `<path>: <reason>`."""
+    """Report a file that cannot be used as video: `<path>: <reason>`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """When each frame of a video is shown.
+    """Hold the time at which each frame of a video is shown.
 
     `times`: float64 seconds, one for each frame that decodes (not for each one that the header promises), from 0.
     `fps`: the average rate. `width`, `height`: pixels as displayed, after rotation; pixels are taken as square, and
@@ -47,22 +50,22 @@ class Timeline:
 
     @classmethod
     def even(cls, frames: int, fps: float) -> "Timeline":
-        """A video of constant rate."""
+        """Make the timeline of a constant rate."""
         return cls(np.arange(frames) / fps, fps)
 
     @property
     def is_even(self) -> bool:
-        """Whether the rate is constant, so that `frames` and `fps` tell all the times."""
+        """Tell whether the rate is constant, so that `frames` and `fps` tell all the times."""
         return np.array_equal(self.times, np.arange(self.frames) / self.fps)
 
     @property
     def frames(self) -> int:
-        """How many frames decode."""
+        """Count the frames that decode."""
         return len(self.times)
 
     @property
     def duration(self) -> float:
-        """Seconds, the last frame's included."""
+        """Return the seconds, the last frame's included."""
         return self.frames / self.fps
 
 
@@ -94,13 +97,14 @@ def scan(
     times, fps = _times(stamps, stated)
     if not fps:
         raise VideoError(f"{path}: neither its header nor its frames tell a frame rate")
+    assert first  # `_decode` gives a frame or raises
     return Timeline(times, fps, first.width, first.height)
 
 
 def read_frames(
     path: Path | str, indices: Sequence[int] | np.ndarray, size: tuple[int, int] | int | None = None
 ) -> np.ndarray:
-    """Frames by their index in the decoder's output order, the one that `scan` counts: uint8, T H W C, RGB.
+    """Read frames by their index in the decoder's output order, as `scan` counts them: uint8, T H W C, RGB.
 
     Indices may repeat and stand in any order, and there must be at least one. `size` is (height, width) as displayed, or
     the shorter side alone; without it all frames get the first one's. Decoding begins at the start (HMDB51's clips have no key frame to seek
@@ -143,7 +147,7 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
         raise VideoError(f"{path}: there are no frames to write")
     try:
         with av.open(f"file:{path}", "w") as container:
-            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
+            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
@@ -158,7 +162,7 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
 
 @dataclass(frozen=True)
 class _Picture:
-    """How a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
+    """Hold how a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
 
     width: int
     height: int
@@ -234,7 +238,7 @@ def _decode(
 
 
 def _times(stamps: list[float | None], stated: float) -> tuple[np.ndarray, float]:
-    """Seconds of each frame and frames a second; `stated` is 0 where the header tells no rate."""
+    """Compute the seconds of each frame and the frames a second; `stated` is 0 where the header tells no rate."""
     even = np.arange(len(stamps)) / (stated or 1)
     if None in stamps:
         return even, stated

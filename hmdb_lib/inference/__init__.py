@@ -1,1 +1,1 @@
-"""A trained model at work: predict, look inside, export, share."""
+"""Use a trained model: predict, explain, export, share."""

@@ -1,14 +1,15 @@
-"""Point a trained model at videos of any length: what is in them, as a whole and along their time."""
+"""Classify videos of any length with a trained model, as a whole and over time."""
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -20,16 +21,17 @@ from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.inference import hub
+from hmdb_lib.inference import hub, overlay
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.streaming import classify_in_parts
+from hmdb_lib.results.runs import Run
 
 
 class Classifier:
-    """A trained model, kept ready for many calls."""
+    """Keep a trained model ready for many calls."""
 
     def __init__(self, trained: portable.Trained, device: Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
@@ -37,12 +39,12 @@ class Classifier:
 
     @property
     def rule(self) -> ClipRule:
-        """How a clip is cut, as in training."""
+        """Return how a clip is cut, as in training."""
         return ClipRule.of(self.trained.config.data)
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
-        """From a run's folder, its best.ckpt or a portable file, see `portable.read`. Raises UserError."""
+        """Load from a run's folder, its best.ckpt or a portable file, see `trained.read`. Raises UserError."""
         return cls(portable.read(run), choose_device(device, precision))
 
     def predict(
@@ -71,11 +73,11 @@ class Classifier:
         clips = config.evaluate.clips if clips is None else clips
         if window <= 0 or batch_size < 1 or (isinstance(clips, int) and clips < 1):
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
-        if workers == "auto":
+        if not isinstance(workers, int):
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
         rule = self.rule.longer(frames) if frames else self.rule
         loader = DataLoader(
-            Windows(paths, rule, tuple(config.data.resize), clips, window),
+            Windows(paths, rule, config.data.size, clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
             num_workers=workers,
             collate_fn=list,
@@ -134,13 +136,13 @@ class Classifier:
         return Prediction(Path(video), self.classes, np.zeros(1), np.array([timeline.duration]), probabilities[None])
 
     def _parts(self, video: Path | str, indices: np.ndarray, size: int) -> Iterator[Tensor]:
-        """The frames at `indices` as normalised clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
+        """Yield the frames at `indices` as normalized clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
         data, crops = self.trained.config.data, self.trained.config.evaluate.crops
         if len(indices) <= data.frames:  # a short video's clip may loop
-            shown = iter(read_frames(video, indices, tuple(data.resize)))
+            shown = iter(read_frames(video, indices, data.size))
         else:
             wanted, counts = np.unique(indices, return_counts=True)
-            frames = stream_frames(video, wanted, tuple(data.resize))
+            frames = stream_frames(video, wanted, data.size)
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
@@ -152,7 +154,7 @@ class Classifier:
 
     @torch.inference_mode()
     def probabilities(self, clips: Tensor) -> Tensor:
-        """Clips uint8 B T H W C, resized but not cropped, to probabilities (B, classes), float32 on the CPU.
+        """Turn clips uint8 B T H W C, resized but not cropped, into probabilities (B, classes), float32 on the CPU.
 
         The mean over the crops that the configuration asks for (`evaluate.crops`).
         """
@@ -167,23 +169,31 @@ class Classifier:
         return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
 
     def clip(self, video: Path | str) -> Tensor:
-        """The middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
+        """Read the middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
         indices = self.rule.spread(scan(video), 1)[0]
-        frames = torch.from_numpy(read_frames(video, indices, tuple(data.resize)))
+        frames = torch.from_numpy(read_frames(video, indices, data.size))
         return even_crops(frames[None], data.crop, 1)[0]
+
+    def attention(self, video: Path | str, latents: Sequence[int] = ()) -> Figure:
+        """Draw where the model looks in the middle clip of a video, as `hmdb_lib.inference.overlay.maps` finds it.
+
+        Raises UserError.
+        """
+        return overlay.figure(self, video, latents)
 
     def normalised(self, clips: Tensor) -> Tensor:
         """Cropped clips uint8 B T H W C to float B C T H W on the device, as the model's weights expect them."""
         return normalise(clips.to(self.device.kind), self.trained.mean, self.trained.std)
 
     def _judge(self, windows: list[Window], batch_size: int) -> list[np.ndarray]:
-        """The mean probabilities (classes,) of each window's clips, in double precision as the evaluation takes it."""
+        """Compute the mean probabilities (classes,) of each window's clips, in double precision as the evaluation does."""
         if not windows:
             return []
-        clips = torch.cat([window.clips for window in windows])
+        found = [window.clips for window in windows if window.clips is not None]
+        clips = torch.cat(found)
         probabilities = torch.cat([self.probabilities(part) for part in clips.split(batch_size)]).double()
-        return [part.mean(0).numpy() for part in probabilities.split([len(window.clips) for window in windows])]
+        return [part.mean(0).numpy() for part in probabilities.split([len(part) for part in found])]
 
 
 def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
@@ -198,8 +208,8 @@ def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *
     return Classifier.load(checkpoint).predict(videos, window=window)
 
 
-def load_model(source: Path | str, device: str = "auto") -> Classifier:
-    """Load a trained model from a run's folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
+def load_model(source: Run | Path | str, device: str = "auto") -> Classifier:
+    """Load a trained model from a run or its folder, its best.ckpt, a .safetensors file, or `user/name` on the hub.
 
     What lies on this disk is taken first. Raises UserError.
 
@@ -207,6 +217,8 @@ def load_model(source: Path | str, device: str = "auto") -> Classifier:
         >>> hl.load_model("results/runs/baseline/hmdb51-split1-seed0").predict("video.mp4").table()
 
     """
+    if isinstance(source, Run):
+        source = source.folder
     if not Path(source).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         return Classifier.load(hub.pull(str(source)), device)
     return Classifier.load(source, device)

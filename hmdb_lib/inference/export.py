@@ -1,4 +1,4 @@
-"""A trained model for programs without this kit: torch.export (.pt2), ONNX, OpenVINO (.xml), or weights alone.
+"""Export a trained model for programs without this kit: torch.export (.pt2), ONNX, OpenVINO (.xml), or weights alone.
 
 What .pt2, .onnx and .xml (its weights in a .bin beside it) compute takes cropped clips as they come out of a decoder, uint8 B T H W C in RGB with any B, and
 gives logits (B, classes): normalising is part of it, and the description of `portable` lies in the file.
@@ -21,7 +21,7 @@ DIFFERENCE = 1e-3  # of a logit, at most, between the exported model and this on
 
 
 class Whole(nn.Module):
-    """The model with its normalisation before it."""
+    """Put the normalization before the model."""
 
     def __init__(self, trained: portable.Trained) -> None:
         super().__init__()
@@ -74,6 +74,7 @@ def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Pa
     import onnxruntime  # noqa: PLC0415 - optional
 
     onnx = torch.onnx.export(program, dynamo=True, input_names=["clips"], output_names=["logits"], verbose=False)
+    assert onnx is not None
     onnx.model.metadata_props[DESCRIPTION] = description
     onnx.save(file, external_data=False)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -81,7 +82,7 @@ def _save_onnx(program: torch.export.ExportedProgram, description: str, file: Pa
 
 
 def _save_openvino(program: torch.export.ExportedProgram, description: str, file: Path, clips: Tensor) -> Tensor:
-    import openvino  # noqa: PLC0415 - optional
+    import openvino  # pyright: ignore[reportMissingImports]  # noqa: PLC0415 - optional
 
     model = openvino.convert_model(program)
     model.set_rt_info(description, DESCRIPTION)

@@ -35,7 +35,7 @@ def push(source: Path | str, repository: str, *, public: bool = False, endpoint:
 
 
 def pull(repository: str, *, endpoint: str | None = None) -> Path:
-    """The model file of `<user>/<name>`, in the hub's cache on this machine: what `Classifier.load` takes.
+    """Fetch the model file of `<user>/<name>` into the hub's cache on this machine; `Classifier.load` takes it.
 
     Raises UserError.
     """
@@ -44,7 +44,7 @@ def pull(repository: str, *, endpoint: str | None = None) -> Path:
 
 
 def card(trained: portable.Trained) -> ModelCard:
-    """What a stranger must know of a model: data, protocol, accuracy with its interval, size, limits."""
+    """Write the card of a model: data, protocol, accuracy with its interval, size, limits."""
     config, facts = trained.config, trained.facts
     test, data = facts["test"], config.data
     result = EvalResult(

@@ -1,27 +1,31 @@
-"""Where a trained model looked in a video, laid over its frames: as maps, as a figure, as a video file."""
+"""Show where a trained model looks in a video, over its frames: as maps, as a figure, as a video file."""
 
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
-from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.explain import latent_maps, overview, to_frames
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames
+
+if TYPE_CHECKING:
+    from hmdb_lib.inference.classifier import Classifier
 
 FIGURES, VIDEOS = (".png", ".svg", ".pdf"), (".mp4", ".avi", ".mkv", ".mov")
 HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the small frames that a model sees
 
 
-def maps(classifier: Classifier, clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
-    """Where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
+def maps(classifier: "Classifier", clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
+    """Map where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
 
     The cross attention of `latents`, their mean; without any, attention rollout for the head perceiver and Grad-CAM of
     the most probable class for another head. Raises UserError for latents that the model has not.
@@ -31,7 +35,13 @@ def maps(classifier: Classifier, clip: Tensor, latents: Sequence[int] = ()) -> n
     return found[0].float().cpu().numpy()
 
 
-def write(classifier: Classifier, video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:
+def figure(classifier: "Classifier", video: Path | str, latents: Sequence[int] = ()) -> Figure:
+    """Draw the maps over the middle clip of a video. Raises UserError."""
+    clip = classifier.clip(video)
+    return attention_overlay(clip.numpy(), maps(classifier, clip, latents))
+
+
+def write(classifier: "Classifier", video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:
     """Write the maps over a video: a figure of its middle clip, or a video file of all of it, as the ending says.
 
     The video file shows the video in windows as long as a clip, at a clip's frame rate and as the model sees it: each
@@ -42,20 +52,20 @@ def write(classifier: Classifier, video: Path | str, file: Path | str, latents: 
         raise UserError(f"{file}: its ending is none of {', '.join(FIGURES + VIDEOS)}")
     with whole_file(file, keep_suffix=True) as part:
         if file.suffix in FIGURES:
-            clip = classifier.clip(video)
-            attention_overlay(clip.numpy(), maps(classifier, clip, latents)).savefig(part)
+            figure(classifier, video, latents).savefig(part)
         else:
             rule = classifier.rule
-            seconds = rule.clip_seconds or rule.frames * rule.frame_step / scan(video).fps  # of a clip
+            seconds = rule.clip_seconds or rule.frames * (rule.frame_step or 1) / scan(video).fps  # of a clip
             write_video(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
 
 
-def _pictures(classifier: Classifier, video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
+def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
     """uint8 H 2W C, of a clip for each window of at most so many seconds."""
     data = classifier.trained.config.data
-    for item in Windows([video], classifier.rule, tuple(data.resize), 1, seconds):
+    for item in Windows([video], classifier.rule, data.size, 1, seconds):
         if item.error:
             raise VideoError(item.error)
+        assert item.clips is not None
         (clip,) = even_crops(item.clips, data.crop, 1)
         # In a window shorter than a clip, the clip's end only starts over.
         new = math.ceil(len(clip) * min(1, (item.end - item.start) / seconds))

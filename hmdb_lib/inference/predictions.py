@@ -1,4 +1,4 @@
-"""What a model says of videos: as a whole and along their time, as a table, as text."""
+"""Hold the predictions of videos, whole and over time, and show them as a table or as text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import pandas as pd
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of one video: `windows` (W, classes), window w from `starts[w]` to `ends[w]` seconds."""
+    """Hold the prediction of one video: `windows` (W, classes), window w from `starts[w]` to `ends[w]` seconds."""
 
     video: Path
     classes: list[str]
@@ -24,16 +24,16 @@ class Prediction:
         return self.windows.mean(0)
 
     def top(self, count: int = 5) -> dict[str, float]:
-        """The most probable classes, best first."""
+        """Return the most probable classes, best first."""
         return self._best(self.probabilities, count)
 
     def timeline(self, count: int = 5) -> list[tuple[float, float, dict[str, float]]]:
-        """For each window its start and end in seconds and its most probable classes."""
+        """Return each window's start and end in seconds and its most probable classes."""
         rows = zip(self.starts.tolist(), self.ends.tolist(), self.windows, strict=True)
         return [(start, end, self._best(row, count)) for start, end, row in rows]
 
     def along(self, count: int = 5) -> pd.DataFrame:
-        """The `count` classes that are most probable in the whole, best first, over time.
+        """Tabulate the `count` classes that are most probable in the whole, best first, over time.
 
         One row a window with its start and end in seconds, then a column a class.
         """
@@ -50,13 +50,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of many videos in the order they were given, and the files that could not be read, with why."""
+    """Hold the predictions of many videos in their order, and the files that could not be read, with the reason."""
 
     videos: list[Prediction]
     skipped: dict[Path, str]
 
     def table(self, count: int = 5) -> pd.DataFrame:
-        """One row a video and rank: video, start, end (seconds), rank, class, probability.
+        """Tabulate one row a video and rank: video, start, end (seconds), rank, class, probability.
 
         A video of several windows has rows for the whole of it first, then for each window.
         """
@@ -69,7 +69,7 @@ class Predictions:
         return pd.DataFrame(rows, columns=["video", "start", "end", "rank", "class", "probability"])
 
     def tree(self, count: int = 5) -> dict[str, Any]:
-        """For JSON: under `videos` a list of video, top and windows (start, end, top); under `skipped` the reasons."""
+        """Return what JSON holds: under `videos` a list of video, top and windows (start, end, top); under `skipped` the reasons."""
         videos = [
             {
                 "video": str(video.video),
@@ -81,7 +81,7 @@ class Predictions:
         return {"videos": videos, "skipped": {str(path): reason for path, reason in self.skipped.items()}}
 
     def text(self, count: int = 5) -> str:
-        """For people: a line a video, and below it one for each window where there are several."""
+        """Format for the terminal: a line a video, and below it one for each window where there are several."""
         lines = []
         for video in self.videos:
             lines.append(f"{video.video}: {_line(video.top(count))}")

@@ -1,4 +1,4 @@
-"""What a run has learned, as one thing: weights, configuration, classes, normalisation, and how well it did.
+"""Read and write a trained model as one thing: weights, configuration, classes, normalization, and its accuracy.
 
 Read from a run's folder, from its best.ckpt, or from one self-describing file (safetensors: numbers and text, in which
 nothing can be executed), and written as such a file, to be handed on.
@@ -30,7 +30,7 @@ FACTS = ("row", "data", "split", "seed", "quick", "final_fit", "test", "paramete
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, not yet built.
+    """Hold a trained model that is not built yet.
 
     `source`: the file that an error names. `mean`, `std`: RGB in 0..1, how its clips were normalised. `facts`: data,
     split, seed, and under `test` the accuracy with its interval; the protocol stands in `config.evaluate`.
@@ -45,7 +45,7 @@ class Trained:
     facts: dict[str, Any]
 
     def build(self) -> nn.Module:
-        """The model with these weights, all of them, in evaluation mode. Raises UserError where they do not fit."""
+        """Build the model with these weights, in evaluation mode. Raises UserError where they do not fit."""
         model = models.build(classes=len(self.classes), **self.config.architecture())
         own = {key: value.shape for key, value in model.state_dict().items()}
         given = {key: value.shape for key, value in self.state.items()}
@@ -69,7 +69,7 @@ class Trained:
 
 
 def read(source: Path | str) -> Trained:
-    """A trained model from a finished run's folder, its best.ckpt, or a file that `write` wrote.
+    """Read a trained model from a finished run's folder, its best.ckpt, or a file that `write` wrote.
 
     Nothing that a file may carry is executed. Raises UserError in one line.
     """

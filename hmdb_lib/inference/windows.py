@@ -17,7 +17,7 @@ from hmdb_lib.data.video import Timeline, VideoError, scan, stream_frames
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The clips of a stretch of a video, uint8 B T H W C, or why the video cannot be read."""
+    """Hold the clips of a stretch of a video, uint8 B T H W C, or why the video cannot be read."""
 
     number: int
     start: float = 0.0
@@ -27,7 +27,7 @@ class Window:
 
 
 class Windows(IterableDataset):
-    """The windows of many videos one after the other; each worker takes its own videos and streams through each."""
+    """Yield the windows of many videos one after the other; each worker reads its own videos."""
 
     def __init__(
         self, paths: Sequence[Path], rule: ClipRule, size: tuple[int, int], clips: int | str, window: float

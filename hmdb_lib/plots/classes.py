@@ -14,7 +14,7 @@ from hmdb_lib.results.statistics import accuracy_interval, compare, correct
 
 @mpl.rc_context(STYLE)
 def confusion(predictions: pd.DataFrame) -> Figure:
-    """Which class is taken for which: shares of each true class (row), with the counts where they can be read."""
+    """Draw the confusion matrix: shares of each true class (row), with the counts where they can be read."""
     classes = classes_of(predictions)
     predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
     counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
@@ -46,7 +46,7 @@ def confusion(predictions: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], most: int = 20) -> Figure:
-    """By how much the first of two runs is more accurate than the second, class by class, with 95 % intervals.
+    """Draw the difference of two runs' accuracies, class by class, with 95 % intervals.
 
     The `most` classes with the largest changes are shown, on the videos that both judged.
     """
@@ -64,7 +64,7 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
     gain = shown.difference >= 0
     for part, colour, hatch in ((gain, COLOURS[0], ""), (~gain, COLOURS[1], "////")):
         axes.barh(shown.index[part], shown.difference[part], color=colour, hatch=hatch, edgecolor="white", zorder=2)
-    errors = np.abs(shown[["low", "high"]].sub(shown.difference, axis=0)).T.to_numpy()
+    errors = shown[["low", "high"]].sub(shown.difference, axis=0).abs().to_numpy().T
     axes.errorbar(shown.difference, shown.index, xerr=errors, fmt="none", color="black", elinewidth=0.8, capsize=2)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(shown.index, shown.index)
@@ -76,7 +76,7 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 
 @mpl.rc_context(STYLE)
 def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
-    """Accuracy against confidence, in equal bins with 95 % intervals, above how many videos each bin holds.
+    """Draw accuracy against confidence, in equal bins with 95 % intervals, and the number of videos in each bin.
 
     Points below the diagonal are over-confident. The error in the title is the expected calibration error of these
     bins (arXiv 1706.04599).
@@ -88,7 +88,8 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     figure = Figure(figsize=(COLUMN, 3.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="as confident as right")
-    for number, group in predictions.groupby(numbers):
+    for number in sorted(set(numbers)):
+        group = predictions[numbers == number]
         found = accuracy_interval(group)
         errors = np.clip([[found.value - found.low], [found.high - found.value]], 0, None)
         upper.errorbar(confidence[group.index].mean(), found.value, errors, color=COLOURS[0], marker="o", capsize=2)
@@ -108,12 +109,12 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
 
 @mpl.rc_context(STYLE)
 def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
-    """The most probable classes of one video (a row of predictions.csv), and the true one wherever it stands.
+    """Draw the most probable classes of one video (a row of predictions.csv), and the true one at any rank.
 
     The true class is dark and plain, every other one light and hatched.
     """
     probabilities = prediction.drop(KEYS).astype(float).sort_values(ascending=False, kind="stable")
-    rank = probabilities.index.get_loc(prediction.label)
+    rank = list(probabilities.index).index(prediction.label)
     shown = probabilities[(np.arange(len(probabilities)) < most) | (probabilities.index == prediction.label)]
     figure = Figure(figsize=(COLUMN, 0.8 + 0.22 * len(shown)), layout="constrained")
     axes = figure.subplots()

@@ -14,7 +14,7 @@ HEAT, ALPHA = "magma", 0.6
 
 @mpl.rc_context(STYLE)
 def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
-    """Clips as strips of pictures, one a row under its name; each uint8 T H W C, all of one length and shape."""
+    """Draw clips as strips of pictures, one a row beside its name; each uint8 T H W C, all of one length and shape."""
     frames, height, width = next(iter(clips.values())).shape[:3]
     figure = Figure(figsize=(PAGE, PAGE / frames * height / width * len(clips)), layout="compressed")
     for axes, (name, clip) in zip(np.ravel(figure.subplots(len(clips), 1)), clips.items(), strict=True):
@@ -25,7 +25,7 @@ def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
 
 @mpl.rc_context(STYLE)
 def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figure:
-    """Where attention went: the frames above; below, the same in grey under the heat, brighter for more.
+    """Draw attention over a clip: the frames above; below, the same in grey under the heat, brighter for more.
 
     The heat's lightness rises with the attention, so that it reads in greyscale too; one scale holds for all frames.
 
@@ -58,7 +58,7 @@ def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figu
 
 
 def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """The same for a video: a clip uint8 T H W C beside itself in grey under maps T H W; uint8 T H 2W C."""
+    """Draw attention into frames: a clip uint8 T H W C beside itself in grey under maps T H W; returns uint8 T H 2W C."""
     heat = mpl.colormaps[HEAT](maps / max(maps.max(), np.finfo(float).tiny))[..., :3] * 255  # T H W C
     below = (1 - ALPHA) * clip.mean(-1, keepdims=True) + ALPHA * heat
     return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
@@ -66,7 +66,7 @@ def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 @mpl.rc_context(STYLE)
 def batch_before_after(before: np.ndarray, after: np.ndarray, most: int = 4, frames: int = 4) -> Figure:
-    """The clips of a batch as read (left) and as the model gets them (right), one a row.
+    """Draw the clips of a batch as read (left) and as the model gets them (right), one a row.
 
     Args:
         before: uint8 B T H W C.

@@ -11,10 +11,11 @@ import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 COLUMN, PAGE = 3.3, 6.8  # inches: one column of a paper, and both
 # At these widths the figure goes into the paper unscaled, so these are the sizes that are printed.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -38,7 +39,7 @@ MARKERS = "osD^vPX*<>"
 
 @mpl.rc_context(STYLE)
 def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
-    """Loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, so they can be compared.
+    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
     """
@@ -53,7 +54,7 @@ def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
 
 @mpl.rc_context(STYLE)
 def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
-    """The same for several runs, given as name -> metrics.csv: validation in full lines, training dashed and hollow."""
+    """Draw the curves of several runs, name -> metrics.csv: validation in full lines, training dashed and hollow."""
     figure = Figure(figsize=(COLUMN, 4.2 + 0.08 * len(metrics)), layout="constrained")
     for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), strict=True):
         for name, table, look in _looks(metrics):
@@ -75,7 +76,7 @@ def overfitting_gap(metrics: Mapping[str, pd.DataFrame]) -> Figure:
         table = table.reindex(columns=["epoch", "val_video_loss", "train_video_loss"])
         axes.plot(table.epoch, table.val_video_loss - table.train_video_loss, label=name, **look, **_thin(table))
     axes.set(xlabel="epoch", ylabel="validation - training loss (nats)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     return figure
 
@@ -151,7 +152,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     table = metrics.reindex(columns=["epoch", column])
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
     axes.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else "accuracy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if measure == "accuracy":
         axes.set_ylim(0, 1.02)
 
@@ -160,8 +161,9 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
     figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(points)), layout="constrained")
     axes = figure.subplots()
     for name, point, look in _looks(dict(points.iterrows())):
+        look |= {"label": name, "linestyle": ""}
         errors = [[point.low], [point.high]] if "low" in point else None
-        axes.errorbar(point.x, point.y, errors, label=name, capsize=2, elinewidth=0.8, **(look | {"linestyle": ""}))
+        axes.errorbar(point.x, point.y, errors, capsize=2, elinewidth=0.8, **look)
     axes.set(xlabel=x, ylabel=y)
     axes.margins(0.1)
     _legend(figure)
@@ -169,9 +171,9 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
 
 
 def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
-    """A line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
+    """Draw a line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
     places = {value: place for place, value in enumerate(dict.fromkeys(table[x]))}
-    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * table[kind].nunique()), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(set(table[kind]))), layout="constrained")
     axes = figure.subplots()
     parts = dict(list(table.groupby(kind, sort=False)))
     for number, (name, part, look) in enumerate(_looks(parts)):
@@ -185,14 +187,14 @@ def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
     return figure
 
 
-def _looks(named: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _looks(named: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
     """Each thing with its own colour and marker: the marker alone tells them apart in grey."""
     for number, (name, thing) in enumerate(named.items()):
         yield name, thing, {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def _thin(table: pd.DataFrame) -> dict[str, int]:
-    """A marker on some ten epochs of a long run."""
+def _thin(table: pd.DataFrame) -> dict[str, Any]:
+    """Put a marker on about ten epochs of a long run."""
     return {"markevery": max(1, len(table) // 10)}
 
 

@@ -1,1 +1,1 @@
-"""What runs leave: their records, metrics, intervals and tables."""
+"""Read what runs leave: records, metrics, intervals, tables."""

@@ -1,4 +1,4 @@
-"""From the probabilities of clips to one prediction a video, and from predictions to accuracies. Needs no torch."""
+"""Turn the probabilities of clips into one prediction a video, and predictions into accuracies. Needs no torch."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:
     """List the classes of a predictions.csv, in order."""
-    return [name for name in predictions if name not in KEYS]
+    return [str(name) for name in predictions.columns if name not in KEYS]
 
 
 class VideoScores:
@@ -34,24 +34,25 @@ class VideoScores:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, videos: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> None:
-        """Clips of a batch: the video's number (B,), the true class (B,), the probabilities (B, classes)."""
+        """Add the clips of a batch: the video's number (B,), the true class (B,), the probabilities (B, classes)."""
         self.parts.append((videos, labels, probabilities))
 
     def clips(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every clip so far: video, label, probabilities (clips, classes)."""
+        """Return every clip so far: video, label, probabilities (clips, classes)."""
         if not self.parts:
             return np.zeros(0, int), np.zeros(0, int), np.zeros((0, self.classes), np.float32)
-        return tuple(np.concatenate(column) for column in zip(*self.parts, strict=True))
+        videos, labels, probabilities = map(np.concatenate, zip(*self.parts, strict=True))
+        return videos, labels, probabilities
 
     def videos(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every video so far, by number: video, label, probabilities (videos, classes)."""
+        """Return every video so far, by number: video, label, probabilities (videos, classes)."""
         videos, labels, probabilities = self.clips()
         if self.majority:
             probabilities = np.eye(self.classes)[probabilities.argmax(1)]
         return _means(videos, labels, probabilities)
 
     def summary(self) -> dict[str, float]:
-        """Loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote."""
+        """Compute loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote."""
         clips = self.clips()
         (_, clip_labels, probabilities), (_, labels, videos) = clips, self.videos()
         return {
@@ -73,14 +74,14 @@ def _means(
 
 
 def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of the true classes, in nats; not a number for no rows."""
+    """Compute the mean negative log-likelihood of the true classes, in nats; not a number for no rows."""
     if not len(labels):
         return float("nan")
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None), dtype=float).mean())
 
 
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of rows whose true class is among the k most probable."""
+    """Compute the share of rows whose true class is among the k most probable."""
     if not len(labels):
         return float("nan")
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
@@ -91,13 +92,13 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
     """Count videos and measure accuracy (top 1, top 5, mean over classes), loss and calibration of predictions."""
     classes = classes_of(predictions)
     probabilities = predictions[classes].to_numpy()
-    labels = predictions["label"].map({name: number for number, name in enumerate(classes)}).to_numpy()
-    right = pd.Series(probabilities.argmax(1) == labels)
+    labels = np.array([classes.index(label) for label in predictions["label"]], int)
+    right = probabilities.argmax(1) == labels
     return {
         "videos": len(labels),
         "accuracy": top_k(probabilities, labels, 1),
         "top5": top_k(probabilities, labels, 5),
-        "mean_class_accuracy": float(right.groupby(labels).mean().mean()),
+        "mean_class_accuracy": float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }

@@ -1,4 +1,4 @@
-"""The results folder: start, skip, resume or refuse a run; write its files; read all of them into one table.
+"""Manage the results folder: start, resume or refuse a run, write its files, read all runs.
 
 `<results>/runs/<row>/<data>-split<k>-seed<s>/` holds one run. What each file and column means: results/README.md.
 """
@@ -22,7 +22,7 @@ MACHINE_KEYS = {
 
 
 class Run:
-    """One run's folder. Nothing in it is ever overwritten by another experiment."""
+    """Manage one run's folder, which no other experiment ever overwrites."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -33,7 +33,7 @@ class Run:
 
     @classmethod
     def start(cls, config: Config, results: Path) -> "Run":
-        """The folder for this experiment, new or to be resumed. Raises UserError as `holds` does."""
+        """Make or find the folder of this experiment. Raises UserError as `holds` does."""
         run = cls.of(config, results)
         if not run.holds(config):
             run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Run:
 
     @classmethod
     def of(cls, config: Config, results: Path) -> "Run":
-        """The folder where this experiment belongs, whether or not it was started."""
+        """Return the folder where this experiment belongs, started or not."""
         kind = "-final" * config.train.final_fit + "-quick" * config.quick
         name = f"{config.data.name}-split{config.data.split}-seed{config.seed}{kind}"
         # Runs that learn without labels have no accuracy: what reads results does not meet them.
@@ -50,7 +50,7 @@ class Run:
         return cls(Path(results) / kind_of / (config.name or config.row) / name)
 
     def holds(self, config: Config) -> bool:
-        """Whether this experiment was started here. Where it says train.batch_size=auto, any number stands for it.
+        """Tell whether this experiment was started here. Where it says train.batch_size=auto, any number stands for it.
 
         Raises UserError, naming the keys, when the folder belongs to an experiment that differs.
         """
@@ -68,12 +68,12 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The resolved configuration the run was started with."""
+        """Load the configuration the run was started with."""
         return load(file=self.folder / "config.yaml")
 
     @property
     def finished(self) -> bool:
-        """Whether the run is complete: its summary is written last. One that was cut off in copying does not count."""
+        """Tell whether the run is complete: its summary is written last. One that was cut off in copying does not count."""
         try:
             return bool(self.summary)
         except (OSError, ValueError):
@@ -81,18 +81,18 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The finished run's summary.json."""
+        """Read the finished run's summary.json."""
         return json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """One row an epoch so far; empty before the first."""
+        """Read metrics.csv: one row an epoch; empty before the first."""
         file = self.folder / "metrics.csv"
         return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """The finished run's test videos: video, group, label, then the probability of each class."""
+        """Read the finished run's test videos: video, group, label, then the probability of each class."""
         return pd.read_csv(self.folder / "predictions.csv", dtype={"video": str, "group": str, "label": str})
 
     def write_epoch(self, row: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two runs differ: from predictions alone, with source videos as the unit.
+"""Compute intervals of accuracies and of differences from predictions, with source videos as the unit.
 
 Clips of one source resemble each other, so they are drawn together: resampling single clips gives intervals that are
 too narrow. An interval speaks of other videos, not of another seed; what a seed does shows in the spread over runs.
@@ -15,7 +15,7 @@ from hmdb_lib.results.metrics import classes_of, describe
 
 
 class Interval(NamedTuple):
-    """A value and the ends of its 95 % interval; these are nan where the data cannot give one."""
+    """Hold a value and the ends of its 95 % interval; these are nan where the data cannot give one."""
 
     value: float
     low: float
@@ -23,7 +23,7 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How much more accurate the first of two is, as a share from -1 to 1, with its 95 % interval and McNemar's p."""
+    """Hold how much more accurate the first of two is, as a share from -1 to 1, with its 95 % interval and McNemar's p."""
 
     difference: float
     low: float
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
 
 
 def correct(predictions: pd.DataFrame) -> pd.Series:
-    """Whether the most probable class is the true one, for each row of a predictions.csv."""
+    """Tell whether the most probable class is the true one, for each row of a predictions.csv."""
     return predictions[classes_of(predictions)].idxmax(axis=1) == predictions.label
 
 
@@ -44,7 +44,7 @@ def measure_test(predictions: pd.DataFrame) -> dict[str, float]:
 
 
 def accuracy_interval(predictions: pd.DataFrame, resamples: int = 9999, seed: int = 0) -> Interval:
-    """Accuracy over the rows of a predictions.csv, or of several pooled with `pool`.
+    """Compute the accuracy over the rows of a predictions.csv, or of several pooled with `pool`.
 
     The interval is the percentile bootstrap over `group` (whole source videos are drawn with replacement; Davison
     and Hinkley, Bootstrap Methods, 3.8): a little too narrow below some thirty groups. Where every row is right, or
@@ -57,7 +57,7 @@ def accuracy_interval(predictions: pd.DataFrame, resamples: int = 9999, seed: in
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame, resamples: int = 9999, seed: int = 0) -> Comparison:
-    """Two runs, or two pools of runs, pair by pair on the videos (of the same split and seed) that both judged.
+    """Compare two runs, or two pools of runs, pair by pair on the videos (of the same split and seed) that both judged.
 
     The interval is that of `accuracy_interval`. `p` is McNemar's, exact: the binomial test of the videos that
     only one of the two gets right. It takes videos as independent, so within few or large sources believe the
@@ -78,7 +78,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, resamples: int = 9999, se
 
 
 def pool(predictions: dict[tuple[int, int], pd.DataFrame]) -> pd.DataFrame:
-    """The predictions of a row's runs, by (split, seed), in one table whose index tells these.
+    """Put the predictions of a row's runs, by (split, seed), into one table with these as its index.
 
     For `accuracy_interval` a source is still one unit, however many folds and seeds it was judged in.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -24,7 +25,7 @@ def published() -> pd.DataFrame:
 
 
 def cost_text(costs: pd.DataFrame) -> str:
-    """A table of `hmdb_lib.models.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
+    """Format a table of `hmdb_lib.models.cost.table` for the terminal: millions and GFLOP, beside the published millions."""
     theirs = published().reindex(costs.index)
     attention = costs.cross_attention + costs.self_attention + costs.classifier
     shown = pd.DataFrame(
@@ -57,14 +58,14 @@ def cost_text(costs: pd.DataFrame) -> str:
 
 
 def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
-    """The study's columns as plain numbers, one line a row; what results/README.md says of tables/*.csv.
+    """Compute the study's columns as plain numbers, one line a row; results/README.md explains them.
 
     `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
     Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs.
     """
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
-    lines = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
+    lines: dict[str, dict[str, Any]] = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
     for row, predictions in pools.items():
         summaries = pd.json_normalize([run.summary for run in runs[row]])
         means = summaries.reindex(columns=["best_epoch.train_video_loss", "best_epoch.val_video_loss"]).mean()
@@ -102,18 +103,19 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
 
 
 def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
-    """The table of `study` for people: texts alone, the published numbers under a heading that names their data."""
+    """Format the table of `study`: texts alone, the published numbers under a heading that names their data."""
     ours, theirs = f"ours ({data})", "published (HMDB51)"
+    lines: list[Any] = list(table.itertuples())
 
     def text(column: str, form: str = "{:.3g}", scale: float = 1) -> pd.Series:
-        return (table[column] * scale).map(form.format, na_action="ignore")
+        return pd.Series(table[column] * scale).map(form.format, na_action="ignore")
 
     shown = {
-        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in table.itertuples()],
+        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in lines],
         (ours, "train loss"): text("train_loss"),
         (ours, "val. loss"): text("validation_loss"),
-        (ours, "accuracy, %"): [_accuracy(line) for line in table.itertuples()],
-        (ours, "difference, points"): [_difference(line) for line in table.itertuples()],
+        (ours, "accuracy, %"): [_accuracy(line) for line in lines],
+        (ours, "difference, points"): [_difference(line) for line in lines],
         (ours, "p"): text("mcnemar_p", "{:.3f}"),
         (ours, "CNN, M"): text("cnn_parameters", "{:.1f}", 1e-6),
         (ours, "attention, M"): text("attention_parameters", "{:.1f}", 1e-6),
@@ -157,18 +159,18 @@ def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> lis
 
 
 def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
-    """The predictions of runs of one kind in one table, its index their split and seed; see `uncertainty.pool`."""
+    """Put the predictions of runs of one row into one table; see `statistics.pool`."""
     return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
 
 
-def _accuracy(line: tuple) -> str:
+def _accuracy(line: Any) -> str:
     if pd.isna(line.accuracy):
         return "-"
     spread = "" if pd.isna(line.accuracy_spread) else f" ± {100 * line.accuracy_spread:.1f}"
     return f"{100 * line.accuracy:.1f}{spread} {_range(line.accuracy_low, line.accuracy_high, '.1f')}"
 
 
-def _difference(line: tuple) -> str:
+def _difference(line: Any) -> str:
     if pd.isna(line.difference):
         return "-"
     return f"{100 * line.difference:+.1f} {_range(line.difference_low, line.difference_high, '+.1f')}"

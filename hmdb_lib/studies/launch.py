@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hmdb_lib import environment
 from hmdb_lib.environment import IN_CHECKOUT, ROOT
@@ -18,14 +19,14 @@ TRIES = 3  # of a run whose process or machine was killed: it goes on from its c
 
 @dataclass(frozen=True)
 class Command:
-    """What train.py is asked for, and the file that keeps what it prints (None: the terminal)."""
+    """Hold the words for train.py, and the file that keeps what it prints (None: the terminal)."""
 
     arguments: list[str]
     log: Path | None = None
 
 
 class KilledError(Exception):
-    """A run ended by a signal: Ray tries it again."""
+    """Report a run that a signal ended; Ray tries it again."""
 
 
 def one_by_one(commands: Sequence[Command]) -> Iterator[tuple[int, int | None]]:
@@ -48,6 +49,7 @@ def on_ray(
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     try:
         import ray  # noqa: PLC0415 - optional
+        import ray.exceptions  # noqa: PLC0415
     except ImportError:
         raise UserError("--on ray needs Ray, which is not installed: pip install ray") from None
     same = {
@@ -60,9 +62,8 @@ def on_ray(
     except (ConnectionError, ValueError) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
     try:
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1, retry_exceptions=[KilledError])(
-            _train_or_raise
-        )
+        remote: Any = ray.remote  # its types know less than it takes
+        task = remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1, retry_exceptions=[KilledError])(_train_or_raise)
         waiting = {task.remote(command): number for number, command in enumerate(commands)}
         while waiting:
             (done, *_), _ = ray.wait(list(waiting))
@@ -76,7 +77,7 @@ def on_ray(
 
 
 def train(command: Command) -> int:
-    """The exit code of a run. It ends with this process, whatever ends that: an open standard input says it is there."""
+    """Run train.py and return its exit code. The run ends when this process does: its standard input closes."""
     words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
     with contextlib.ExitStack() as stack:
         log = None

@@ -1,9 +1,10 @@
-"""Two stages: what a first stage on other videos is worth, by how few real ones the second stage gets."""
+"""Measure what a first stage on other videos is worth, by the number of videos in the second stage."""
 
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,34 +18,38 @@ from hmdb_lib.studies import study
 from hmdb_lib.studies.study import Job
 from hmdb_lib.training import experiment as training
 
+Arm = tuple[str, Mapping[str, Any]]  # a row of experiments.yaml, and changes of keys
+
 
 def learning_curve(
-    arms: Mapping[str, Sequence[str]],
+    arms: Mapping[str, Arm],
     counts: Sequence[int],
-    splits: Sequence[int],
+    splits: Sequence[int] = (1,),
     seeds: Sequence[int] = (0,),
     *,
     updates: int,
-    changes: Sequence[str] = (),
+    changes: Mapping[str, Any] = {},
     file: Path = config.CONFIG,
-    to_log: bool = False,
-) -> Path:
-    """Train every arm on each number of source videos, run what is missing, and write the table.
+) -> pd.DataFrame:
+    """Train every arm on each number of source videos, run what is missing, and write the table, which is returned.
 
     No video is held out for validation, which would be a source more than the count says: the last epoch is tested.
 
     Args:
-        arms: a name -> a row of experiments.yaml, then its key=value, such as model.pretrained=<a run's folder>.
+        arms: a name -> a row of experiments.yaml and its changes of keys, such as model.pretrained: a run's folder.
             The first arm of a row is what the row's others are compared with, pair by pair on the same videos.
         counts: how many source videos train (`data.sources`).
         splits, seeds: of every arm and count.
         updates: optimiser steps, the same for all: fewer videos are seen more often. Rounded to whole epochs.
-        changes: key=value for every run, over what the arms say.
+        changes: of keys for every run, over what the arms say.
         file: another config.yaml under what the rows say.
-        to_log: as in `hmdb_lib.studies.study.run`.
 
-    Returns <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. Raises UserError, after
-    writing it, where runs failed.
+    The file is <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. What each run prints
+    goes to log.txt in its folder. Raises UserError, after writing it, where runs failed.
+
+    Example:
+        >>> arms = {"scratch": ("baseline", {"model.pretrained": "none"}), "kinetics": ("baseline", {})}
+        >>> hl.learning_curve(arms, counts=[1, 2, 4], updates=300)
 
     """
     place = environment.place()
@@ -52,27 +57,28 @@ def learning_curve(
     everything = [job for of_arm in jobs.values() for job in of_arm]
     missing, expected = study.look(everything, place)
     try:
-        study.finish(everything, missing, expected, place, to_log=to_log)
+        study.finish(everything, missing, expected, place, to_log=True)
     finally:
-        written = _write(arms, jobs, place.results)
-    return written
+        table = _write(arms, jobs, place.results)
+    return table
 
 
 def plan(
-    arms: Mapping[str, Sequence[str]],
+    arms: Mapping[str, Arm],
     counts: Sequence[int],
     splits: Sequence[int],
     seeds: Sequence[int],
     updates: int,
-    changes: Sequence[str],
+    changes: Mapping[str, Any],
     place: environment.Place,
     file: Path = config.CONFIG,
 ) -> dict[tuple[str, int], list[Job]]:
-    """The runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
+    """List the runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
     jobs: dict[tuple[str, int], list[Job]] = {}
     for count in counts:
-        for arm, (row, *own) in arms.items():
-            asked = ["data.validation_share=0", *own, *changes, f"data.sources={count}", f"name={arm}-{count}"]
+        for arm, (row, own) in arms.items():
+            fixed = {"data.sources": count, "name": f"{arm}-{count}"}
+            asked = config.as_overrides({"data.validation_share": 0, **own, **changes, **fixed})
             experiment = config.load(row, asked, file)
             jobs[arm, count] = []
             for split in splits:  # one may have more training videos than another
@@ -82,17 +88,18 @@ def plan(
     return jobs
 
 
-def _write(arms: Mapping[str, Sequence[str]], jobs: Mapping[tuple[str, int], Sequence[Job]], results: Path) -> Path:
+def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]], results: Path) -> pd.DataFrame:
     table = _table(arms, {key: [job.run for job in of_arm] for key, of_arm in jobs.items()})
     data = next(iter(jobs.values()))[0].config.data.name
     written = results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"
     written.parent.mkdir(parents=True, exist_ok=True)
     write_whole(written, table.to_csv(index=False))
-    return written
+    print(f"table: {written}")
+    return table
 
 
 def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:
-    """So many epochs make `updates` steps on the training videos of an experiment."""
+    """Compute the epochs that make `updates` steps on the training videos of an experiment."""
     experiment = experiment.changed("data", split=split)
     with contextlib.redirect_stdout(io.StringIO()):  # each run says again what data it reads
         videos = len(training.read_data(experiment, place).tables["train"])
@@ -102,11 +109,11 @@ def _epochs(experiment: Config, updates: int, split: int, place: environment.Pla
     return max(1, round(updates / max(1, videos // train.batch_size // train.accumulate)))
 
 
-def _table(arms: Mapping[str, Sequence[str]], runs: Mapping[tuple[str, int], Sequence[Run]]) -> pd.DataFrame:
+def _table(arms: Mapping[str, Arm], runs: Mapping[tuple[str, int], Sequence[Run]]) -> pd.DataFrame:
     lines = []
     for (arm, count), of_arm in runs.items():
         finished = [run for run in of_arm if run.finished]
-        first = next(name for name, words in arms.items() if words[0] == arms[arm][0])
+        first = next(name for name, (row, _) in arms.items() if row == arms[arm][0])
         line = {"arm": arm, "sources": count, "runs": len(finished), "reference": None if arm == first else first}
         if finished:
             predictions = pool_runs(finished)

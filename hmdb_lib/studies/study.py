@@ -1,4 +1,4 @@
-"""The tables of the study: which runs they need, running what is missing, and writing them.
+"""Run the tables of experiments.yaml: list the runs, run what is missing, write the table.
 
 Each run is a process of its own, the command that one would type: a run that crashes or takes all memory ends alone,
 nothing of it stays in memory, and Lightning may start it once more for each GPU. What is finished is read from the
@@ -6,19 +6,22 @@ results folder alone, so a study can be stopped and started again at any point. 
 """
 
 import contextlib
+import functools
 import html
 import io
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
@@ -36,7 +39,7 @@ from hmdb_lib.training.batch_size import measure_step
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: what train.py is asked for, what that means, and where the result belongs."""
+    """Hold one run of a study: the words for train.py, the configuration they give, and the run's folder."""
 
     arguments: list[str]
     config: Config
@@ -46,7 +49,7 @@ class Job:
         return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyTable:
     """Hold a study's table; a notebook shows it. `data` names its data set, `caption` says what it holds."""
 
@@ -58,6 +61,9 @@ class StudyTable:
     def plot(self) -> Figure:
         """Draw test accuracy against parameters."""
         return curves.accuracy_against(self.frame)
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.files[0]}"
 
     def _repr_html_(self) -> str:
         return tables.study_styled(self.frame, self.data).to_html() + f"<p>{html.escape(self.caption)}</p>"
@@ -99,37 +105,48 @@ def run_study(
     splits: Sequence[int] = (1,),
     seeds: Sequence[int] = (0,),
     quick: bool = False,
-    changes: Sequence[str] = (),
+    changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml, and return their table.
 
-    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`. Raises UserError.
+    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`; `changes` of keys for
+    every run are a mapping, or words as in the shell. Raises UserError.
 
     Example:
-        >>> hl.run_study("attention_depth", splits=[1, 2, 3], seeds=[0, 1, 2])
+        >>> hl.run_study("attention_depth", splits=[1, 2, 3], changes={"train.epochs": 10})
 
     """
-    return run(names, splits, seeds, [*changes, *(["quick=true"] if quick else [])], file=file, to_log=True)
+    words = config.as_overrides(changes) if isinstance(changes, Mapping) else list(changes)
+    return run(names, splits, seeds, [*words, *(["quick=true"] if quick else [])], file=file, to_log=True)
 
 
-def cost_table(*rows: str, classes: int = 51) -> pd.DataFrame:
-    """Count parameters by component, FLOPs and tokens of rows (none: all), at the sizes of HMDB51.
+def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
+    """Count parameters by component, FLOPs and tokens of rows and tables (none: all rows), at the sizes of HMDB51.
+
+    `measure`: seconds and peak memory of one clip too. Raises UserError for a row that there is not.
 
     Example:
-        >>> hl.cost_table("baseline", "cross1_self1")
+        >>> hl.cost_table("attention_depth")
 
     """
     builds = {}
-    for row in rows or config.rows():
+    for row in config.list_rows(*names):
         experiment = config.load(row, ["data.dataset=hmdb51"])
         arguments = experiment.architecture()
         builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
-    return cost.table(builds, models.build, classes)
+    table = cost.table(builds, models.build, classes)
+    if not measure:
+        return table
+    measured = {
+        row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
+        for row, (name, arguments, frames, size) in tqdm(builds.items(), "measuring", unit="row")
+    }
+    return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 
 
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
-    """Which jobs are not finished, and the seconds that each will take; told in lines. Raises UserError."""
+    """Find the jobs that are not finished and the seconds that each will take, and print both. Raises UserError."""
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     return missing, expect(jobs, missing, place)
@@ -186,21 +203,16 @@ def plan(
     place: environment.Place,
     file: Path = config.CONFIG,
 ) -> list[Job]:
-    """The runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
+    """List the runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
     given = _pairs(changes)
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
-    known = config.tables()
-    for name in set(names) - known.keys() - config.rows().keys():
-        raise UserError(
-            f"{name!r} is neither a table nor a row of experiments.yaml; the tables are {', '.join(known)}, "
-            "and python train.py --help lists the rows"
-        )
+    rows = config.list_rows(*names)
     jobs = []
     for split in splits:
         for seed in seeds:
-            for row in dict.fromkeys(row for name in names for row in known.get(name, [name])):
+            for row in rows:
                 arguments = [*changes, f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
@@ -211,7 +223,7 @@ def plan(
 
 
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
-    """Seconds that each missing run will take, told in a line; nan where that cannot be measured.
+    """Forecast the seconds of each missing run and print them; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
     start, so the first row's time is taken for all.
@@ -285,7 +297,7 @@ def _pairs(changes: Sequence[str]) -> dict[str, str]:
 
 
 def _measure(experiment: Config, place: environment.Place) -> float:
-    """Seconds of a whole run, from a few steps on random clips and from reading a few videos.
+    """Forecast the seconds of a whole run, from a few steps on random clips and from reading a few videos.
 
     Device and readers work side by side, but for a CPU, which does both. The start is taken to last as long as
     this measurement, which also starts a process and builds the model.
@@ -315,7 +327,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
 
 
 def _read(videos: EvaluationClips) -> tuple[float, float]:
-    """Clips a video, and seconds a clip once the file's times are known."""
+    """Measure clips a video, and seconds a clip once the file's times are known."""
     for _ in range(2):
         start = time.perf_counter()
         items = [videos[number] for number in range(len(videos))]

@@ -1,1 +1,1 @@
-"""One experiment from configuration to record."""
+"""Run one experiment from its configuration to its record."""

@@ -89,7 +89,7 @@ def training_step(config: Config, device: Device, classes: int = 51) -> Callable
         with device.autocast(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*self.log.*")  # there is no trainer to log to
             loss = module.training_step(_random_batch(config, device, size), 0)
-        assert loss is not None
+        assert isinstance(loss, torch.Tensor)
         loss.backward()
         optimizer.step()
 

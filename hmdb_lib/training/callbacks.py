@@ -60,8 +60,9 @@ class Waiting(L.Callback):
         self.told = True
         share = self.waited / (self.end - self.first)
         if share > LIMIT and trainer.is_global_zero:
-            advice = f"raise data.workers (now {trainer.datamodule.workers})"
-            if isinstance(trainer.datamodule.source, FrameStore):
+            data: Any = getattr(trainer, "datamodule")  # noqa: B009 - Lightning does not declare it
+            advice = f"raise data.workers (now {data.workers})"
+            if isinstance(data.source, FrameStore):
                 advice += ", or store frames uncompressed with hmdb extract --raw"
             else:
                 advice = f"extract frames once with hmdb extract, or {advice}"

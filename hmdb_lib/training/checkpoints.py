@@ -1,4 +1,4 @@
-"""What keeps a run's work: checkpoints that are whole or not there, the one before kept, and faults told in one line."""
+"""Keep a run's work: write whole checkpoints, keep the one before, print faults in one line."""
 
 import os
 import threading
@@ -64,14 +64,14 @@ class EventLog(TensorBoardLogger):
 
 
 class Checkpoint(NamedTuple):
-    """A file, and how many epochs are behind it."""
+    """Hold a checkpoint's file, and how many epochs it has."""
 
     file: Path
     epochs: int
 
 
 def newest_whole(run: Run) -> Checkpoint | None:
-    """The checkpoint to go on from, or None; a torn one is told and passed over."""
+    """Find the checkpoint to resume from, or None; a torn one is printed and passed over."""
     there = [file for file in (run.last, run.previous) if file.exists()]
     for file in there:
         try:

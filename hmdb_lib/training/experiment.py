@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,19 +15,19 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from data_prep.drawn.sample import make_sample
 from hmdb_lib import environment, models
-from hmdb_lib.config import Config
+from hmdb_lib.config import Config, load_config
 from hmdb_lib.data.load import data_root, load
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.results.runs import Run, without_final_fit
+from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.training.modules import MODULES
 
-PRECISION = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Resolved:
 
     @cached_property
     def device(self) -> Device:
-        """The device and precision. Raises UserError for one that is not there."""
+        """Choose the device and precision. Raises UserError for one that is not there."""
         return choose_device(self.config.train.device, self.config.train.precision)
 
     @property
     def state(self) -> str:
-        """Where the run stands: new, started or finished."""
+        """Return the run's state: new, started or finished."""
         if self.run.finished:
             return "finished"
         return "started" if (self.run.folder / "config.yaml").exists() else "new"
@@ -157,6 +158,33 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
     return run
+
+
+def find_run(name: str | None = None, *, attention: bool = False) -> Run:
+    """Find a finished run: the one of this name, or the first with a checkpoint.
+
+    Where there is none, the quick run on the sample data set is trained.
+
+    Args:
+        name: as `list_runs` has it, such as "baseline/hmdb51-split1-seed0"; its checkpoint may be gone.
+        attention: without a name, only a run of a model with attention over the CNN's tokens.
+
+    Raises UserError for a name that no finished run has.
+
+    Example:
+        >>> hl.find_run(attention=True).predictions
+
+    """
+    found = list_runs(finished=True)
+    if name and name not in found:
+        raise UserError(f"{name!r} is no finished run; there are {', '.join(found) or 'none'}")
+    kept = [run for run in found.values() if run.best.exists()]
+    fit = [found[name]] if name else [run for run in kept if not attention or run.config.model.head == "perceiver"]
+    if not fit:
+        print("no such run with a checkpoint yet: training the quick sample run, which cannot tell the classes apart")
+        fit = [train(load_config(quick=True, data="sample"))]
+    print(f"run: {fit[0].folder}")
+    return fit[0]
 
 
 def build_model(config: Config, classes: int = 51) -> torch.nn.Module:

@@ -42,7 +42,8 @@ class TrainingModule(L.LightningModule):
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
         super().__init__()
-        self.config, self.model, self.run = config, model, run
+        self.config, self.model = config, model
+        self.run: Any = run  # a Run wherever epochs are written
         self.resting = [p for name, p in model.named_parameters() if name in loaded and p.requires_grad]
         self.unreadable: dict[str, str] = {}
 
@@ -120,6 +121,7 @@ class TrainingModule(L.LightningModule):
             row |= {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
             row["seconds"] = time.perf_counter() - self.epoch_start
             self.run.write_epoch(row)
+            assert self.logger
             self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
 
@@ -131,7 +133,7 @@ class VideoClassifier(TrainingModule):
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
         super().__init__(config, model, run, loaded)
-        self.classes = model.classes
+        self.classes: int = model.classes  # pyright: ignore[reportAttributeAccessIssue]
         self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
 
     def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:

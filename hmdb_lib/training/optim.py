@@ -1,6 +1,7 @@
 """Choose which parameters train, at which rate, and how the rate changes over a run."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from hmdb_lib.config import Train
 
 
-def parameter_groups(model: nn.Module, train: Train) -> list[dict]:
+def parameter_groups(model: Any, train: Train) -> list[dict]:
     """Group the parameters that train by rate and decay; each group's `name` is cnn, attention or new.
 
     The attention is a group of its own only with a rate of its own. Tensors of one axis (biases, norms) do not decay.

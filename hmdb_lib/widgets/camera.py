@@ -1,4 +1,4 @@
-"""A few seconds from the webcam, in any notebook that shows widgets: the browser records, Python gets the file."""
+"""Record a few seconds from the webcam, in any notebook that shows widgets; Python gets the file."""
 
 import anywidget
 import traitlets
@@ -44,7 +44,7 @@ export default {
 
 
 class Camera(anywidget.AnyWidget):
-    """A button that records; `file` holds the recording (WebM, or what the browser makes) once it is done."""
+    """Show a button that records; `file` holds the recording (WebM, or what the browser makes) once it is done."""
 
     _esm = SCRIPT
     # What comes over the wire is a memoryview, which a Bytes would refuse without a word in the notebook.

@@ -1,4 +1,4 @@
-"""A trained model in a notebook, pointed at a video of one's own: uploaded, or from the webcam."""
+"""Try a trained model in a notebook on an uploaded video, or on one from the webcam."""
 
 import html
 import tempfile
@@ -8,15 +8,14 @@ import ipywidgets
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.inference.overlay import maps
 from hmdb_lib.plots.classes import along_time
-from hmdb_lib.plots.clips import attention_overlay
 from hmdb_lib.widgets.camera import Camera
 from hmdb_lib.widgets.views import Look, View, interactive, live, to_html
 
 
-def try_out(classifier: Classifier, video: Path) -> View:
+def try_out(classifier: Classifier, video: Path | str) -> View:
     """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`."""
+    video = Path(video)
     if not live():
         return interactive(lambda: look(classifier, video))
     upload = ipywidgets.FileUpload(accept="video/*", description="upload a video")
@@ -46,10 +45,9 @@ def try_out(classifier: Classifier, video: Path) -> View:
 
 
 def look(classifier: Classifier, video: Path) -> Look:
-    """The five most probable classes along the video, and where the model looked in its first window's middle clip.
+    """Draw the five most probable classes over time, and where the model looks in the middle clip.
 
     Attention rollout for the head perceiver, Grad-CAM for another. Raises UserError.
     """
     (predicted,) = classifier.predict(video, window=2.0).videos
-    clip = classifier.clip(video)
-    return [along_time(predicted.along()), attention_overlay(clip.numpy(), maps(classifier, clip))]
+    return [along_time(predicted.along()), classifier.attention(video)]

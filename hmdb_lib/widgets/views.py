@@ -12,25 +12,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
 import pandas as pd
-import torch
 from IPython import get_ipython
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hmdb_lib import models
-from hmdb_lib.data.loader import ClipData
+from hmdb_lib.config import Config
+from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.models import cost
 from hmdb_lib.plots.classes import video_prediction
-from hmdb_lib.plots.clips import contact_sheet
+from hmdb_lib.plots.clips import batch_before_after, contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
 from hmdb_lib.results.runs import Run, list_runs
+
+if TYPE_CHECKING:
+    from hmdb_lib.data.loader import ClipData
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
 View = ipywidgets.Widget | HTML
@@ -39,12 +40,12 @@ DPI = 110
 
 
 def live() -> bool:
-    """Whether widgets are shown, by the rule at the top of this file."""
+    """Tell whether widgets are shown, by the rule at the top of this file."""
     return os.environ.get("HMDB_WIDGETS") != "off" and hasattr(get_ipython(), "kernel")
 
 
-def interactive(make: Callable[..., Look], **controls: ipywidgets.Widget) -> View:
-    """The controls over what `make` gives for their values, by name, drawn now and after every change.
+def interactive(make: Callable[..., Look], **controls: Any) -> View:
+    """Show controls and what `make` gives for their values, by name, redrawn after every change.
 
     A UserError is shown in the picture's place. Without widgets, what `make` gives for the first values.
     """
@@ -82,8 +83,8 @@ def to_html(look: Look) -> str:
     return "<br>".join(map(to_html, look))
 
 
-def clip_browser(data: ClipData) -> View:
-    """A window of any video of the data set: its frames in a strip, and as a film at any speed."""
+def clip_browser(data: "ClipData") -> View:
+    """Show a window of any video of the data set: its frames in a strip, and as a film at any speed."""
     table = pd.concat(data.tables.values()).sort_values("path")
     label, video = _menus(dict(list(table.groupby("label").path)))
 
@@ -108,8 +109,8 @@ def clip_browser(data: ClipData) -> View:
     return ipywidgets.VBox([label, interactive(look, video=video, **controls)])
 
 
-def clip_figure(data: ClipData, video: str, start: float, seconds: float, frames: int = 8) -> Figure:
-    """A strip of evenly spread frames of a window of a video, a path of the data's tables.
+def clip_figure(data: "ClipData", video: str, start: float, seconds: float, frames: int = 8) -> Figure:
+    """Draw a strip of evenly spread frames of a window of a video, a path of the data's tables.
 
     A window that begins behind the video's end is moved to its last frame. Raises VideoError.
     """
@@ -121,17 +122,27 @@ def clip_figure(data: ClipData, video: str, start: float, seconds: float, frames
     return figure
 
 
-def class_sheet(data: ClipData, frames: int = 9) -> Figure:
+def class_sheet(data: "ClipData", frames: int = 9) -> Figure:
     """Evenly spread frames of the first training clip of each class. Raises VideoError."""
     clips = {}
     for label, path in data.tables["train"].groupby("label").path.first().items():
         length = data.source.timeline(path).frames
-        clips[label] = data.source.read(path, [length * k // frames for k in range(frames)])
+        clips[label] = data.source.read(path, np.arange(frames) * length // frames)
     return contact_sheet(clips)
 
 
-def clip_film(data: ClipData, video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
-    """The same window as HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
+def batch_sheet(data: "ClipData", config: Config) -> Figure:
+    """Draw clips of a training batch before and after cropping, flipping and normalizing."""
+    from hmdb_lib.data.transforms import random_crop_flip  # noqa: PLC0415 - views of results need no torch
+
+    clips = next(iter(data.train_dataloader()))["clips"]
+    cropped = random_crop_flip(clips, config.data.crop, config.data.flip)
+    # The figure stretches each channel, so that any mean and deviation give the same picture.
+    return batch_before_after(clips.numpy(), cropped.permute(0, 4, 1, 2, 3).numpy())
+
+
+def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
+    """Make the same window into HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     clip, moments = _read_window(data, video, start, seconds, frames)
     first, *others = map(Image.fromarray, clip)
     file = io.BytesIO()
@@ -142,7 +153,7 @@ def clip_film(data: ClipData, video: str, start: float, seconds: float, speed: f
 
 
 def model_sizer() -> View:
-    """What the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
+    """Show what the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
     return interactive(
         size_table,
         blocks=_slider("blocks", 1, 8, 8),
@@ -160,6 +171,11 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
     For 51 classes and clips of `size` x `size` pixels. Raises UserError for layers that do not go together.
     """
     arguments = {"blocks": blocks, "cross": cross, "self_layers": self_layers, "latents": latents}
+    import torch  # noqa: PLC0415 - views of results need no torch
+
+    from hmdb_lib import models  # noqa: PLC0415 - as above
+    from hmdb_lib.models import cost  # noqa: PLC0415 - as above
+
     with torch.device("meta"):
         model = models.build("hybrid", 51, **arguments)
     attention = cost.attention_size("hybrid", arguments, frames, size)
@@ -172,24 +188,28 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*cost.COMPONENTS, "total"]).astype("Int64")
 
 
-def run_comparer(results: Path) -> View:
-    """The curves of any runs below a results folder, finished or not, and how far they overfit."""
+def run_comparer(results: Path | None = None) -> View:
+    """Show the curves of any runs of a results folder (None: this machine's), and how far they overfit."""
     runs = list_runs(results)
     if not runs:
-        return HTML(html.escape(f"no run in {Path(results) / 'runs'} has an epoch behind it yet: train one first"))
+        return HTML(
+            html.escape(
+                f"no run in {Path(results or place().results) / 'runs'} has an epoch behind it yet: train one first"
+            )
+        )
     choice = ipywidgets.SelectMultiple(options=list(runs), value=tuple(runs)[:4], rows=min(8, len(runs)))
     choice.layout.width = "100%"
     return interactive(lambda names: comparison_figures({name: runs[name] for name in names}), names=choice)
 
 
 def comparison_figures(runs: dict[str, Run]) -> list[Figure]:
-    """Their curves, then their gaps between validation and training."""
+    """Draw the runs' curves, then their gaps between validation and training."""
     metrics = {name: run.metrics for name, run in runs.items()}
     return [compare_curves(metrics), overfitting_gap(metrics)]
 
 
 def prediction_viewer(run: Run) -> View:
-    """What a finished run said of each of its test videos."""
+    """Show a finished run's prediction of each of its test videos."""
     if not run.finished:
         return HTML(html.escape(f"{run.folder}: not finished, so there are no predictions yet"))
     predictions = run.predictions.set_index("video", drop=False)
@@ -199,18 +219,18 @@ def prediction_viewer(run: Run) -> View:
 
 
 def _read_window(
-    data: ClipData, video: str, start: float, seconds: float, frames: int
+    data: "ClipData", video: str, start: float, seconds: float, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames uint8 T H W C and when they are shown; fewer than `frames` where the window holds fewer."""
+    """Read frames uint8 T H W C and when they are shown; fewer than `frames` where the window holds fewer."""
     times = data.source.timeline(video).times
     moments = np.linspace(start, start + seconds, frames)
     indices = np.unique(np.searchsorted(times, moments + 1e-6, side="right") - 1)
     return data.source.read(video, indices), times[indices]
 
 
-def _menus(videos: dict[str, pd.Series]) -> tuple[ipywidgets.Dropdown, ipywidgets.Dropdown]:
-    """One of classes and one of the chosen class's videos."""
-    label = ipywidgets.Dropdown(description="class", options=list(videos))
+def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
+    """Make a menu of classes and one of the chosen class's videos."""
+    label: Any = ipywidgets.Dropdown(description="class", options=list(videos))
     video = ipywidgets.Dropdown(description="video", options=videos[label.value].tolist())
 
     def fill(change: Any) -> None:
@@ -220,7 +240,7 @@ def _menus(videos: dict[str, pd.Series]) -> tuple[ipywidgets.Dropdown, ipywidget
     return label, video
 
 
-def _slider(name: str, low: float, high: float, value: float, step: float = 1) -> ipywidgets.Widget:
+def _slider(name: str, low: float, high: float, value: float, step: float = 1) -> Any:
     """Redraws when it is let go, not on the way."""
     kind = ipywidgets.IntSlider if isinstance(low, int) else ipywidgets.FloatSlider
     return kind(value, min=low, max=high, step=step, description=name, continuous_update=False)

@@ -142,13 +142,13 @@ def opened(browser, lab):
 
 def test_the_first_notebook_trains_without_an_error_on_the_page(opened):
     notebook = opened("00_start_here")
-    assert notebook.cell("training.train(").locator("img").count() == 1
+    assert notebook.cell("hl.train(").locator("img").count() == 1
     assert notebook.failures() == []
 
 
 def test_moving_a_slider_changes_the_models_table(opened):
     notebook = opened("03_model_tour")
-    sizer = notebook.cell("widgets.model_sizer()")
+    sizer = notebook.cell("hl.widgets.views.model_sizer()")
     before = sizer.locator("table").inner_text()
     sizer.get_by_role("slider").first.focus()
     notebook.page.keyboard.press("ArrowLeft")
@@ -158,7 +158,7 @@ def test_moving_a_slider_changes_the_models_table(opened):
 
 def test_choosing_other_runs_changes_the_curves(opened):
     notebook = opened("10_overfitting_curves")
-    comparer = notebook.cell("widgets.run_comparer(results)")
+    comparer = notebook.cell("hl.widgets.views.run_comparer()")
     both = comparer.locator("img").first.get_attribute("src")
     assert comparer.locator("option").count() >= 2
     comparer.locator("option").first.click()
@@ -168,7 +168,7 @@ def test_choosing_other_runs_changes_the_curves(opened):
 
 def test_the_webcam_is_recorded_and_judged(opened):
     notebook = opened("14_predict")
-    view = notebook.cell("try_out(classifier")
+    view = notebook.cell("hl.widgets.tryout.try_out(classifier")
     before = view.locator("img").first.get_attribute("src")
     view.get_by_text("from the webcam").click()
     view.get_by_text("webcam.webm").wait_for(timeout=60_000)

@@ -52,6 +52,17 @@ def test_a_notebook_defines_no_class_and_trains_in_no_loop(file):
 
 
 @every_notebook
+def test_a_notebook_imports_one_thing_of_ours(file):
+    imports = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse("\n".join(cell.source for cell in cells(file, "code"))))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    ours = [line for line in imports if re.search(r"\b(hmdb_lib|data_prep)\b", line)]
+    assert ours == ["import hmdb_lib as hl"]
+
+
+@every_notebook
 def test_a_notebook_opens_with_title_badges_and_four_lines_and_ends_with_what_we_saw(file):
     first, *_, last = cells(file, "markdown")
     assert first.source.startswith("# ")

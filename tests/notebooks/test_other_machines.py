@@ -27,9 +27,7 @@ THEIRS += ["scipy", "seaborn", "tensorboard", "transformers"]
 GIVEN = 'import torch, torchvision; print(torch.__version__.split("+")[0], torchvision.__version__.split("+")[0])'
 
 STATUS = """
-from hmdb_lib import config
-from hmdb_lib.training.experiment import resolve
-print(resolve(config.load(overrides=["data=sample", "quick=true"])))
+print(hl.resolve(hl.load_config(quick=True, data="sample")))
 """
 
 
@@ -140,7 +138,7 @@ def test_on_kaggle_a_full_disk_is_told_and_a_second_pass_needs_no_network(machin
     write_folders(tmp_path / "input" / "hmdb51-videos")
     set_up, *start_here = code_of("00_start_here")
     _, *get_data = code_of("01_get_data", 'size = {"classes": 2, "videos": 8, "train": 2, "test": 1}')
-    train = next(cell for cell in start_here if "training.train(" in cell)
+    train = next(cell for cell in start_here if "hl.train(" in cell)
     kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
     with mount_small_disk(tmp_path / "working", "300m") as working:
         session = f"""

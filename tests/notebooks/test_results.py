@@ -1,11 +1,12 @@
 """Notebooks over results that are missing or half made, and a training notebook that is broken off and run again."""
 
 import asyncio
-import json
 import signal
 
 import nbformat
 import pytest
+from helpers.finished_run import write_finished_run
+from helpers.made import made_metrics, made_predictions
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
@@ -50,19 +51,30 @@ def make_halves(results):
 def test_the_analysis_notebooks_run_on_results_that_are(make, found, tmp_path, monkeypatch):
     make(tmp_path)
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
-    names = ["10_overfitting_curves", "11_parameter_table", "12_errors_and_attention"]
+    names = ["10_overfitting_curves", "11_parameter_table"]
     # In one kernel, to start and import once.
     done = client([source for name in names for source in code_of(name)]).execute()
     assert f"{found} runs in {tmp_path}" in printed(done)
     assert f"0 finished runs in {tmp_path}; 04_train makes the first" in printed(done)
-    assert f"no finished run in {tmp_path}; 04_train makes the first" in printed(done)
-    assert "no checkpoint of a run with attention here" in printed(done)
     assert "val_accuracy" in str([cell.outputs for cell in done.cells])
+
+
+def test_the_attention_shown_is_that_of_a_run_with_attention_and_a_checkpoint(tiny_config, tmp_path):
+    for row in ("baseline", "cross1", "cross1_self1"):
+        config = tiny_config(row, perceiver__latents=8, perceiver__width=64)
+        run = write_finished_run(config, tmp_path / "results" / "runs" / row / "tiny-split1-seed0")
+        made_metrics(2).to_csv(run.folder / "metrics.csv")
+        made_predictions().to_csv(run.folder / "predictions.csv", index=False)
+        if row == "cross1":
+            run.best.unlink()
+    done = client(code_of("12_errors_and_attention")).execute()
+    assert f"run: {tmp_path / 'results' / 'runs' / 'cross1_self1'}" in printed(done)
+    assert ["image/png" in output.get("data", {}) for output in done.cells[-1].outputs][-1]
 
 
 def test_a_training_notebook_whose_kernel_dies_goes_on_from_the_last_epoch(tiny_config, tmp_path):
     tiny = tiny_config(train__epochs=5)
-    changes = [f"{key}={json.dumps(value)}" for key, value in tiny.flat().items() if key not in ("row", "quick")]
+    changes = {key: value for key, value in tiny.flat().items() if key not in ("row", "quick")}
     set_up, parameters, *others = code_of("04_train")
     sources = [set_up, f"{parameters}\nrow = 'baseline'\nchanges = {changes}", *others]
     run = runs.Run.of(tiny, tmp_path / "results")

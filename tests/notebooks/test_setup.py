@@ -40,7 +40,7 @@ def test_an_install_that_fails_is_one_line_that_says_what_to_click(monkeypatch):
 
 @pytest.mark.slow
 def test_a_users_error_is_one_line_in_a_notebook(set_up):
-    _, outputs = run_cells(ROOT, set_up, "from hmdb_lib import config; config.load(overrides=['train.epoch=3'])")
+    _, outputs = run_cells(ROOT, set_up, "hl.load_config(**{'train.epoch': 3})")
     assert "".join(map(str, outputs)).count("\n") <= 1
     assert "the nearest is train.epochs" in str(outputs)
 

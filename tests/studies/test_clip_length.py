@@ -10,7 +10,7 @@ from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import Timeline, read_frames, scan, write_video
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.studies.clip_length import by_native_length, judge_lengths
+from hmdb_lib.studies.clip_length import Lengths, judge_lengths
 
 SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 ROWS = {
@@ -89,7 +89,7 @@ def test_accuracy_by_length_counts_as_many_videos_in_each_part():
             **{"frames": 8, "native_frames": [10, 20, 30, 40, 50, 60]},
         }
     )
-    found = by_native_length(predictions, bins=2)
+    found = Lengths(pd.DataFrame(), predictions).by_native_length(bins=2)
     assert found.videos.tolist() == [3, 3]
     assert found.accuracy.tolist() == [1, 0]
     assert found.longest.tolist() == [30, 60]

@@ -7,7 +7,7 @@ from hmdb_lib import environment
 from hmdb_lib.plots import curves as plots
 from hmdb_lib.studies import learning_curve as stages
 
-SMALL = ["model.blocks=1", "perceiver.latents=8", "perceiver.width=64"]
+SMALL = {"model.blocks": 1, "perceiver.latents": 8, "perceiver.width": 64}
 
 
 def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
@@ -19,18 +19,18 @@ def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
         f"{label}/{number}.avi,{label},g{number},{1 + (number > 1)}" for label in ("run", "walk") for number in range(8)
     ]
     (tmp_path / "index.csv").write_text("\n".join(["path,label,group,fold", *rows]))
-    changes = ["data=folder", f"data.root={tmp_path}", "train.batch_size=2"]
+    changes = {"data": "folder", "data.root": tmp_path, "train.batch_size": 2}
     place = environment.Place("local", tmp_path, tmp_path / "results")
-    jobs = stages.plan({"scratch": ["baseline"]}, [9], [1, 2], [0], 12, changes, place)["scratch", 9]
+    jobs = stages.plan({"scratch": ("baseline", {})}, [9], [1, 2], [0], 12, changes, place)["scratch", 9]
     assert [job.config.train.epochs for job in jobs] == [2, 6]  # 12 videos train in split 1, 4 in split 2
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(4, 6), (8, 3)])
 def test_fewer_videos_are_seen_more_often_so_that_the_steps_are_as_many(tiny_config, tmp_path, count, epochs):
     config = tiny_config()
-    changes = ["data=folder", f"data.root={config.data.root}", "train.batch_size=4"]
+    changes = {"data": "folder", "data.root": config.data.root, "train.batch_size": 4}
     place = environment.Place("local", tmp_path, tmp_path / "results")
-    (job,) = stages.plan({"scratch": ["baseline"]}, [count], [1], [0], 6, changes, place)["scratch", count]
+    (job,) = stages.plan({"scratch": ("baseline", {})}, [count], [1], [0], 6, changes, place)["scratch", count]
     assert job.config.train.epochs == epochs
 
 
@@ -39,11 +39,11 @@ def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_vi
     tiny = tiny_config().flat()
     own = ("data.dataset", "data.root", "data.frames", "data.resize", "data.crop", "data.workers", "evaluate.clips")
     own += ("train.precision", "train.batch_size", "model.pretrained")
-    changes = [f"{key}={tiny[key]}" for key in own]
-    arms = {"scratch": ["cross1_self1", *SMALL], "fast": ["cross1_self1", *SMALL, "train.lr=0.01"]}
-    file = stages.learning_curve(arms, [4, 8], [1], updates=2, changes=changes, to_log=True)
-    table = pd.read_csv(file)
-    assert file.name == f"scratch+fast-{tiny_videos.name}.csv"
+    changes = {key: tiny[key] for key in own}
+    arms = {"scratch": ("cross1_self1", SMALL), "fast": ("cross1_self1", SMALL | {"train.lr": 0.01})}
+    table = stages.learning_curve(arms, [4, 8], updates=2, changes=changes)
+    file = environment.place().results / "learning_curves" / f"scratch+fast-{tiny_videos.name}.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
     assert list(zip(table.arm, table.sources, strict=True)) == [
         (arm, count) for count in (4, 8) for arm in ("scratch", "fast")
     ]

@@ -1,0 +1,49 @@
+"""Define the commands `hmdb study` and `hmdb cost`. Needs no torch before they run."""
+# ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
+
+import argparse
+
+from hmdb_lib.training.commands import GOES_ON, add_config
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to a parser's sub-commands; the parsed arguments hold `run`, a function that takes them."""
+    study = subparsers.add_parser(
+        "study",
+        help="run what is missing of a table, then write it",
+        description="Run what is missing of tables and rows, then write one table into <results>/tables.",
+        usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
+        "                  [--on ray] [--address A] [--gpus G] [key=value ...]",
+    )
+    study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
+    study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
+    study.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
+    study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    add_config(study)
+    study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
+    study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
+    study.add_argument(
+        "--gpus", type=float, help="GPUs that a run on Ray takes, 0.5 too; default: 1 where there is one"
+    )
+    study.set_defaults(run=_study, stopped=GOES_ON)
+    cost = subparsers.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
+    cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
+    cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
+    cost.add_argument("--measure", action="store_true", help="seconds and peak memory too, one clip at a time")
+    cost.set_defaults(run=_cost)
+
+
+def _study(asked: argparse.Namespace) -> None:
+    from hmdb_lib.studies import study
+
+    changes = [*asked.changes, *(["quick=true"] if asked.quick else [])]
+    where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
+    study.run(asked.names, asked.splits, asked.seeds, changes, file=asked.config, **where)
+
+
+def _cost(asked: argparse.Namespace) -> None:
+    from hmdb_lib.results import tables
+    from hmdb_lib.studies.study import cost_table
+
+    table = cost_table(*asked.rows, measure=asked.measure)
+    print(table.to_json(orient="index", indent=2) if asked.json else tables.cost_text(table))

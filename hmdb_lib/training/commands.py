@@ -1,0 +1,59 @@
+"""Define the command `hmdb train`, which `python train.py` is too. Needs no torch before it runs."""
+
+import argparse
+import os
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+from hmdb_lib import config
+
+GOES_ON = "stopped; the same command goes on from the last finished epoch"
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `train` to a parser's sub-commands; the parsed arguments hold `run`, a function that takes them."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train, evaluate and record one experiment",
+        usage="hmdb train [row] [key=value ...] [--config FILE]",
+        description="Train, evaluate and record one experiment.",
+        epilog=_rows_and_keys(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
+    add_config(parser)
+    parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
+    parser.set_defaults(run=_train, stopped=GOES_ON)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add `--config FILE`."""
+    told = "another config.yaml, a part of one, or a run's own"
+    parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    if arguments.end_with_stdin:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    experiment = config.load(arguments.row, arguments.changes, arguments.config)  # a wrong key does not wait for torch
+    from hmdb_lib.training.experiment import train  # noqa: PLC0415 - the help must not wait for torch
+
+    train(experiment)
+
+
+def _end_with_stdin() -> None:
+    """End the run when the pipe to its standard input closes: a study that is killed leaves no run behind."""
+    os.read(sys.stdin.fileno(), 1)  # no Python lock is held meanwhile, which forked readers of videos would inherit
+    os._exit(1)
+
+
+def _rows_and_keys() -> str:
+    width = max(map(len, config.rows()))
+    rows = [
+        textwrap.fill(row["question"], 120, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))
+        for name, row in config.rows().items()
+    ]
+    keys = config.CONFIG.read_text(encoding="utf-8")
+    return "\n".join(["rows (experiments.yaml):", *rows, "", "keys (config.yaml):", keys])
