@@ -38,10 +38,6 @@ class VideoModel(nn.Module):
         """Normalized clips B 3 T H W to logits B classes."""
         return self.head(self.backbone(clips))
 
-    def tokens(self, clips: Tensor) -> Tensor:
-        """Normalized clips B 3 T H W to the tokens that the head reads, B T' H' W' C."""
-        return self.backbone(clips)
-
     def attention_maps(self, clips: Tensor) -> list[Tensor]:
         """See `Head.attention_maps`, for normalized clips B 3 T H W."""
         return self.head.attention_maps(self.backbone(clips))

@@ -8,7 +8,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,11 +23,12 @@ from tqdm.auto import tqdm
 from hmdb_lib.models.backbones import Backbone, build_backbone
 from hmdb_lib.models.backbones.resnets import LAYERS
 from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, VJEPA2, VideoMAE, VJEPA2Encoder
-from hmdb_lib.models.build import resolve
+from hmdb_lib.models.build import build, resolve
+from hmdb_lib.models.heads.perceiver import POSITION
 
+PASSES = ("forward", "training")
 COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
 
-Build = Callable[..., nn.Module]
 Row = tuple[str, Mapping[str, Any], int, int]  # name, its arguments, frames, size (H = W)
 
 
@@ -133,7 +134,7 @@ def _head(name: str, options: Mapping[str, Any], slots: int, channels: int, clas
         return _norm(width) + _norm(context) + attention + _norm(width) + feed_forward
 
     arrays = min(cross, 1) if get("share_latents", True) else cross
-    crossing = arrays * get("latents", 256) * width + cross * layer(1, channels + 3 * (2 * get("bands", 6) + 1))
+    crossing = arrays * get("latents", 256) * width + cross * layer(1, channels + POSITION)
     attending = (self_layers > 0) * width + self_layers * layer(8)
     if not cross and channels != width:
         attending += _linear(channels, width)
@@ -193,13 +194,14 @@ def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
     return result | {"total": counter.get_total_flops()}
 
 
-def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFrame:
+def table(rows: Mapping[str, Row], classes: int = 51) -> pd.DataFrame:
     """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
 
     Args:
         rows: row -> (name, its arguments, frames, size), the last two giving the clip that FLOPs are for.
-        build: `hmdb_lib.models.build`; models are built on the meta device, so nothing is allocated.
         classes: number of classes.
+
+    Models are built on the meta device, so nothing is allocated.
 
     """
     lines = {}
@@ -217,81 +219,49 @@ def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFr
 
 
 def measure(
-    make: Callable[[], nn.Module],
-    frames: int,
-    size: int,
-    *,
-    batch: int = 1,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    repeats: int = 3,
+    make: Callable[[], nn.Module], frames: int, size: int, *, repeats: int = 3, passes: Sequence[str] = PASSES
 ) -> dict[str, float]:
-    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together.
+    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together, on the CPU.
 
-    The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work, so
-    that its peak is this model's alone: weights, activations, gradients, no optimiser. On CUDA the peak is what torch
-    allocated. On a CPU it is what the process grew by from before the model was built, the scratch memory of its
-    libraries included; where /proc is missing (not Linux) it is nan. A dtype other than float32 means autocast.
+    The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work in
+    fp32, so that its peak is this model's alone: weights, activations, gradients, no optimizer. It is what the process
+    grew by from before the model was built, the scratch memory of its libraries included; where /proc is missing (not
+    Linux) it is nan.
 
     Args:
         make: builds the model; it must be picklable, as `functools.partial(models.build, "hybrid", 51)` is.
-        frames, size, batch: the clips.
-        device: `cpu`, `cuda`, ...
-        dtype: of the computation.
+        frames, size: the clip.
         repeats: timed passes, after one that warms up.
+        passes: `forward`, `training`, or both.
 
     """
-    work = (make, (batch, 3, frames, size, size), device, dtype, repeats, torch.get_num_threads())
+    work = (make, (1, 3, frames, size, size), repeats, passes, torch.get_num_threads())
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure, *work).result()
 
 
-def measure_forward(make: Callable[[], nn.Module], frames: int, size: int, *, repeats: int = 3) -> dict[str, float]:
-    """`seconds` and peak `bytes` of a forward pass of one clip alone, in fp32 on the CPU; see `measure`."""
-    work = (make, (1, 3, frames, size, size), "cpu", torch.float32, repeats, torch.get_num_threads(), (False,))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(_measure, *work).result()
-    return {"seconds": found["seconds_forward"], "bytes": found["bytes_forward"]}
-
-
 def _measure(
-    make: Callable[[], nn.Module],
-    shape: tuple[int, ...],
-    device: str,
-    dtype: torch.dtype,
-    repeats: int,
-    threads: int,
-    passes: tuple[bool, ...] = (False, True),
+    make: Callable[[], nn.Module], shape: tuple[int, ...], repeats: int, passes: Sequence[str], threads: int
 ) -> dict[str, float]:
     torch.set_num_threads(threads)
-    on_gpu = device.startswith("cuda")
-    before = 0.0 if on_gpu else _resident("VmRSS")
-    model = make().to(device, memory_format=torch.channels_last_3d)
-    clips = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
-
-    def step(training: bool) -> None:
-        model.zero_grad()
-        with torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32):
-            logits = model(clips)
-        if training:
-            logits.float().sum().backward()
-        if on_gpu:
-            torch.cuda.synchronize()
-
+    before = _resident("VmRSS")
+    model = make().to(memory_format=torch.channels_last_3d)
+    clips = torch.randn(shape).to(memory_format=torch.channels_last_3d)
     result = {}
-    for training in passes:
-        name = "training" if training else "forward"
+    for name in passes:
+        training = name == "training"
         model.train(training)
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
         seconds = []
         with torch.set_grad_enabled(training):
             for _ in range(1 + repeats):
                 start = time.perf_counter()
-                step(training)
+                model.zero_grad()
+                logits = model(clips)
+                if training:
+                    logits.sum().backward()
                 seconds.append(time.perf_counter() - start)
         result[f"seconds_{name}"] = statistics.median(seconds[1:])
-        result[f"bytes_{name}"] = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM") - before
+        result[f"bytes_{name}"] = _resident("VmHWM") - before
     return result
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.backbones.video_transformers import TUBELET, VideoMAE, pretraining_form
 from hmdb_lib.models.build import VideoModel
-from hmdb_lib.models.heads.perceiver import AttentionLayer, Perceiver, fourier_positions
+from hmdb_lib.models.heads.perceiver import POSITION, AttentionLayer, Perceiver, fourier_positions
 
 Cell = tuple[int, int, int]  # frames, pixels, pixels that one token stands for
 
@@ -124,8 +124,8 @@ class MaskedPerceiver(Masked):
                 "tokens; masked modelling needs data.frames and data.crop that do (16 or 8, and 112 or 64)"
             )
         super().__init__(encoder, cell, grid, share)
-        width, position = head.norm.normalized_shape[0], 3 * (2 * head.bands + 1)
-        self.queries = nn.Linear(position, width)
+        width = head.norm.normalized_shape[0]
+        self.queries = nn.Linear(POSITION, width)
         self.decoder = AttentionLayer(width, 8, context=width)
         self.norm = nn.LayerNorm(width)
         self.pixels = nn.Linear(width, 3 * math.prod(cell))
@@ -140,7 +140,7 @@ class MaskedPerceiver(Masked):
         tokens = head.context(self.encoder.backbone(clips * veil))  # B M C+P
         seen = head.token_dropout(tokens[~hidden].unflatten(0, (batch, -1)))
         latents = head.through_groups(lambda cross, x: cross(x, seen), batch, batch, every=True)
-        places = fourier_positions(self.grid, head.bands, head.max_freq, clips.device, latents.dtype).flatten(0, 2)
+        places = fourier_positions(self.grid, clips.device, latents.dtype).flatten(0, 2)
         asked = self.queries(places).expand(batch, -1, -1)[hidden].unflatten(0, (batch, -1))  # B hidden D
         pixels = self.pixels(self.norm(self.decoder(asked, latents)))  # B hidden P
         wanted = target[hidden].unflatten(0, (batch, -1))

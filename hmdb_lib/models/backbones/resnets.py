@@ -61,7 +61,6 @@ class ResNet3D(Backbone):
     Args:
         name: a key of `LAYERS`. r2plus1d_34 is built as the IG-65M checkpoints need it (arXiv 1905.00561).
         blocks: residual blocks kept, 1 to 8, or to 16 of 34 layers; None: all.
-        frozen: leading parts that do not train, the stem being the first and each block one more; or `all`.
 
     """
 

@@ -19,7 +19,6 @@ class VideoNetwork(Backbone):
 
     Args:
         name: a key of `SHAPES`.
-        frozen: leading parts that do not train, or `all`.
 
     """
 

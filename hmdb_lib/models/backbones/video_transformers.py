@@ -81,7 +81,6 @@ class VideoMAE(VideoTransformer):
         frames, size: the clips, T and H = W, that the positions are made for: multiples of 2 and of 16.
         drop_path: chance that a clip skips an attention or a feed-forward in the last layer; earlier layers less, in
             proportion to their depth.
-        frozen: leading parts that do not train, the patches being the first and each layer one more; or `all`.
 
     """
 
@@ -160,7 +159,6 @@ class VJEPA2Encoder(VideoTransformer):
     Args:
         name: a key of `VJEPA2`: ViT-L, ViT-H or ViT-g.
         size: H = W of the clips, a multiple of 16; their length is free, in frames by twos.
-        frozen: leading parts that do not train, the patches being the first and each layer one more; or `all`.
 
     """
 
@@ -206,7 +204,6 @@ class XCLIPVision(VideoTransformer):
 
     Args:
         name: a key of `XCLIP`.
-        frozen: leading parts that do not train, or `all`.
 
     """
 

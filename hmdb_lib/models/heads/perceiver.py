@@ -12,21 +12,17 @@ from torchvision.ops import StochasticDepth
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.heads.base import Head
 
+BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
+POSITION = 3 * (2 * BANDS + 1)  # channels of a position
+
 
 def fourier_positions(
-    grid: Sequence[int],
-    bands: int,
-    max_freq: float,
-    device: torch.device,
-    dtype: torch.dtype,
-    part: slice = slice(None),
-    *,
-    between: bool = False,
+    grid: Sequence[int], device: torch.device, dtype: torch.dtype, part: slice = slice(None), *, between: bool = False
 ) -> Tensor:
-    """Where each cell of a grid lies: sine, cosine and the position itself, for each axis.
+    """Where each cell of a grid lies: sine, cosine and the position itself, for each of three axes.
 
-    Positions run from -1 to 1 on each axis, frequencies from 1 to max_freq / 2 half turns (arXiv 2103.03206, 3.2).
-    Returns a tensor of shape (*grid, axes * (2 * bands + 1)), of which `part` keeps a stretch of the first axis;
+    Positions run from -1 to 1 on each axis, frequencies from 1 to MAX_FREQ / 2 half turns (arXiv 2103.03206, 3.2).
+    Returns a tensor of shape (*grid, POSITION), of which `part` keeps a stretch of the first axis;
     `between` gives the places halfway from one cell to the next on that axis, one less.
     """
     lines = [torch.linspace(-1, 1, size, device=device) for size in grid]
@@ -34,7 +30,7 @@ def fourier_positions(
         lines[0] = (lines[0][1:] + lines[0][:-1]) / 2
     axes = torch.meshgrid(lines[0][part], *lines[1:], indexing="ij")
     position = torch.stack(axes, dim=-1)[..., None]  # *grid axes 1
-    angle = position * torch.linspace(1, max_freq / 2, bands, device=device) * math.pi  # *grid axes bands
+    angle = position * torch.linspace(1, MAX_FREQ / 2, BANDS, device=device) * math.pi  # *grid axes bands
     return torch.cat([angle.sin(), angle.cos(), position], dim=-1).flatten(-2).to(dtype)
 
 
@@ -130,7 +126,6 @@ class Perceiver(Head):
         self_layers: self-attention layers (eight heads of 64), split evenly over the cross attentions.
         latents: N, the number of latents.
         width: D, their width.
-        bands, max_freq: Fourier positions, see `fourier_positions`.
         latent_std: standard deviation that the latents and the class token start with. Published: 1.
         share_latents: one array of latents. False gives each later cross attention an array of its own, which is
             added to its queries (57,187,791 instead of 57,056,719 parameters in the study's largest row).
@@ -167,8 +162,6 @@ class Perceiver(Head):
         self_layers: int = 1,
         latents: int = 256,
         width: int = 512,
-        bands: int = 6,
-        max_freq: float = 10.0,
         latent_std: float = 0.02,
         share_latents: bool = True,
         dropout: float = 0.0,
@@ -191,7 +184,6 @@ class Perceiver(Head):
                 f"differences need a cross attention over all tokens of two time slots or more, not cross={cross}, "
                 f"latents_over_time={latents_over_time} and {slots} slots"
             )
-        self.bands, self.max_freq = bands, max_freq
         self.over_time, self.differences = latents_over_time, differences
         drops = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
@@ -199,7 +191,7 @@ class Perceiver(Head):
         if cross:
             arrays = 1 if share_latents else cross
             self.latents = nn.Parameter(torch.randn(arrays, latents, width) * latent_std)
-            context = channels + 3 * (2 * bands + 1)
+            context = channels + POSITION
         elif channels != width:
             self.projection = nn.Linear(channels, width)
         self.cross = nn.ModuleList(AttentionLayer(width, 1, context=context, **drops) for _ in range(cross))
@@ -263,9 +255,7 @@ class Perceiver(Head):
 
     def _placed(self, tokens: Tensor, grid: tuple[int, int, int], start: int, *, between: bool = False) -> Tensor:
         part = slice(start, start + tokens.shape[1])
-        positions = fourier_positions(
-            grid, self.bands, self.max_freq, tokens.device, tokens.dtype, part, between=between
-        )
+        positions = fourier_positions(grid, tokens.device, tokens.dtype, part, between=between)
         return torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], -1).flatten(1, 3)
 
     def through_groups(
