@@ -32,17 +32,15 @@ THEORY = {
 
 
 class Given(nn.Module):
-    """Stands in for a CNN: features of the right shape, at no cost."""
+    """Stands in for a backbone: tokens of the right shape, at no cost."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.channels, self.shrinks = backbone.channels, backbone.shrinks
-        self.times = backbone.times
+        self.channels, self.grid, self.times = backbone.channels, backbone.grid, backbone.times
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips B 3 T H W to features B C T' H' W'."""
-        sizes = (-(-size // step) for size, step in zip(clips.shape[2:], self.shrinks, strict=True))
-        return clips.new_ones(len(clips), self.channels, *sizes)
+        """Clips B 3 T H W to tokens B T' H' W' C."""
+        return clips.new_ones(len(clips), *self.grid(*clips.shape[2:4]), self.channels)
 
 
 class InParts(nn.Module):
@@ -84,7 +82,9 @@ def main() -> int:
     for row, kind in tqdm(kinds, "methods"):
         size = config.load(row, ["data=hmdb51"]).data.crop
         for frames in arguments.frames:
-            found = cost.measure_forward(partial(build, row, kind), frames, size, repeats=arguments.repeats)
+            make = partial(build, row, kind)
+            found = cost.measure(make, frames, size, repeats=arguments.repeats, passes=["forward"])
+            found = {"seconds": found["seconds_forward"], "bytes": found["bytes_forward"]}
             rows.append({"name": f"{row}, {kind}", "frames": frames} | found)
     print(f"{'method':<34}{'frames':>7}{'s':>9}{'MB':>8}")
     for row in rows:

@@ -84,7 +84,9 @@ def contestants(files: list[Path], device: Device) -> dict[str, Callable[[], obj
             baseline(clip).softmax(1).cpu()
 
     def pipe(dtype: torch.dtype) -> Callable[[], object]:
-        model = VideoMAEForVideoClassification(models.build("videomae", len(CLASSES), variant="small").config)
+        shape = models.build_backbone("videomae_small").config
+        shape.num_labels = len(CLASSES)
+        model = VideoMAEForVideoClassification(shape)
         how = {"image_processor": VideoMAEImageProcessor(), "device": device.kind, "dtype": dtype}
         judge = pipeline("video-classification", model.to(dtype).eval(), **how)
         return lambda: judge(names, frame_sampling_rate=RATE)

@@ -23,7 +23,23 @@ from hmdb_lib.errors import UserError
 CONFIG = environment.shipped("config.yaml")
 EXPERIMENTS = environment.shipped("experiments.yaml")
 
-RENAMED = {"train.optimiser": "train.optimizer", "data.normalise": "data.normalize"}
+# Backbone -> its published weights, what model.pretrained=auto stands for.
+WEIGHTS = {
+    **dict.fromkeys(("r2plus1d_18", "r3d_18", "mc3_18", "s3d", "mvit_v2_s", "swin3d_t"), "kinetics400"),
+    **dict.fromkeys(("videomae_small", "xclip_patch32", "xclip_patch16"), "kinetics400"),
+    **dict.fromkeys(("vjepa2_large", "vjepa2_huge", "vjepa2_giant"), "vjepa2"),
+    **{"videomae_base": "unlabelled", "efficientnet_lite0": "imagenet", "r2plus1d_34": "auto"},  # 34: by path alone
+}
+CUT = ("r2plus1d_18", "r2plus1d_34", "r3d_18", "mc3_18")  # of these the first blocks can be kept
+# What model.name said before -> the head.
+ARCHITECTURES = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
+RENAMED = {
+    "train.optimiser": "train.optimizer",
+    "data.normalise": "data.normalize",
+    "model.name": "model.backbone and model.head",
+    "model.depth": "model.backbone",
+    "videomae.variant": "model.backbone",
+}
 
 Count = Annotated[int, Field(ge=1)]
 # PyYAML reads 1e-4 as a string, so floats (and floats alone) may come as one.
@@ -85,17 +101,36 @@ class Data(Section):
 
 
 class Model(Section):
-    """Which architecture, and where its weights start."""
+    """Which backbone and head, and where their weights start."""
 
-    name: Literal["hybrid", "r2plus1d", "bert", "videomae"]
+    backbone: str
+    head: Literal["perceiver", "pool", "pool_change", "bert", "gru"]
     pretrained: str
-    depth: Literal[18, 34]
-    blocks: Annotated[int, Field(ge=1, le=16)]
-    frozen: Annotated[int, Field(ge=0, le=17)]
+    blocks: Count | None
+    frozen: Annotated[int, Field(ge=0)] | Literal["all"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_weights(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("pretrained") == "auto":
+            backbone = str(given.get("backbone"))
+            return given | {"pretrained": "timm" if backbone.startswith("timm:") else WEIGHTS.get(backbone, "auto")}
+        return given
+
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> "Model":
+        if self.backbone not in WEIGHTS and not self.backbone.startswith("timm:"):
+            known = ", ".join([*WEIGHTS, "timm:<name>"])
+            raise ValueError(f"backbone={self.backbone} is none of {known}{_nearest(self.backbone, WEIGHTS)}")
+        if self.blocks is not None and self.backbone not in CUT:
+            raise ValueError(
+                f"blocks={self.blocks} goes with {', '.join(CUT)}, not with {self.backbone}; set it to null"
+            )
+        return self
 
 
-class Hybrid(Section):
-    """The attention on top of the CNN's tokens."""
+class Perceiver(Section):
+    """The attention over the backbone's tokens."""
 
     cross: Annotated[int, Field(ge=0)]
     self_layers: Annotated[int, Field(ge=0)]
@@ -104,11 +139,15 @@ class Hybrid(Section):
     latent_std: Positive
     share_latents: bool
     latents_over_time: bool
+    differences: bool
     residual_pool: bool
     dropout: Share
     attention_dropout: Share
     drop_path: Share
     train_cross: bool
+
+
+RENAMED |= {f"hybrid.{key}": f"perceiver.{key}" for key in Perceiver.model_fields}
 
 
 class Bert(Section):
@@ -120,10 +159,22 @@ class Bert(Section):
     classifier_dropout: Share
 
 
+class Gru(Section):
+    """The recurrent network over time."""
+
+    width: Count
+    layers: Literal[1, 2]
+
+
+class Pool(Section):
+    """The average."""
+
+    norm: bool
+
+
 class VideoMAE(Section):
     """The vision transformer."""
 
-    variant: Literal["small", "base"]
     drop_path: Share
 
 
@@ -209,8 +260,10 @@ class Config(Section):
     quick: bool
     data: Data
     model: Model
-    hybrid: Hybrid
+    perceiver: Perceiver
     bert: Bert
+    gru: Gru
+    pool: Pool
     videomae: VideoMAE
     train: Train
     evaluate: Evaluate
@@ -232,17 +285,20 @@ class Config(Section):
 
     def architecture(self) -> dict[str, Any]:
         """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
-        model = self.model
-        cnn = {"depth": model.depth, "blocks": model.blocks, "frozen": model.frozen}
-        if model.name == "hybrid":
-            own = cnn | self.hybrid.model_dump()
-        elif model.name == "bert":
-            own = cnn | {"frames": self.data.frames} | self.bert.model_dump()
-        elif model.name == "videomae":
-            own = {"frames": self.data.frames, "size": self.data.crop} | self.videomae.model_dump()
-        else:
-            own = cnn
-        return {"name": model.name} | own
+        model, section = self.model, getattr(self, self.model.head, None)  # the head pool_change has no settings
+        options: dict[str, Any] = {"frozen": model.frozen}
+        if model.blocks is not None:
+            options["blocks"] = model.blocks
+        if model.backbone.startswith("videomae"):
+            options |= self.videomae.model_dump()
+        return {
+            "name": model.backbone,
+            "head": model.head,
+            "frames": self.data.frames,
+            "size": self.data.crop,
+            "backbone_options": options,
+            "head_options": section.model_dump() if section else {},
+        }
 
     def to_yaml(self) -> str:
         """The text of a config.yaml that gives this experiment again."""
@@ -259,17 +315,17 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
     its `when_sample` part, if the sample data set is used; the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
-    name alone stands for its first key: `data=folder`, `model=r2plus1d`. `data.dataset: auto` becomes what this machine
+    name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
     has. Raises UserError for anything that is not valid.
     """
     tree = _read(file)
-    _fill(tree, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
     for_sample, for_quick = (
-        _differences(tree.pop(part, None), f"{file.name}, {part}") for part in ("when_sample", "when_quick")
+        up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}")) for part in ("when_sample", "when_quick")
     )
-    given = {now_called(_first_key(key)): value for key, value in map(_override, overrides)}
+    tree = _completed(tree)
+    given = up_to_date({_first_key(key): value for key, value in map(_override, overrides)}, tell=True)
     row = row or given.pop("row", None)
-    differences = {} if row is None else {"row": row} | find_row(row)
+    differences = {} if row is None else {"row": row} | up_to_date(find_row(row), tell=True)
     differences.pop("question", None)
 
     def asked(key: str) -> Any:
@@ -289,8 +345,7 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
             if key not in known:
                 raise UserError(f"{place}: {key}={_show(value)} is not a setting{_nearest(key, known)}")
             if applies:
-                section, _, name = key.rpartition(".")
-                (tree.setdefault(section, {}) if section else tree)[name] = value
+                _put(tree, key, value)
     try:
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
@@ -369,11 +424,21 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{file}: expected lines of 'key: value', found {_show(tree)}")
-    for old in RENAMED:
-        section, _, name = old.partition(".")
-        if isinstance(tree.get(section), dict) and name in tree[section]:
-            tree[section][now_called(old).partition(".")[2]] = tree[section].pop(name)
     return tree
+
+
+def restore(tree: Mapping[str, Any]) -> Config:
+    """Rebuild an experiment from its `model_dump`, an older release's too. Raises pydantic's ValidationError."""
+    return Config.model_validate_json(json.dumps(_completed(tree)))
+
+
+def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole document under the keys of today, what it lacks taken from config.yaml."""
+    current: dict[str, Any] = {}
+    for key, value in up_to_date(dict(_flatten(tree))).items():
+        _put(current, key, value)
+    _fill(current, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
+    return current
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -386,12 +451,38 @@ def _override(text: str) -> tuple[str, Any]:
         raise UserError(f"command line: {key}={value!r} is not valid YAML; quote it") from None
 
 
+def up_to_date(changes: Mapping[str, Any], *, tell: bool = False) -> dict[str, Any]:
+    """Take old names of dotted keys, and of architectures, for the new ones; `tell` prints each new name, once."""
+    old = dict(changes)
+    if old.get("model.backbone") in ARCHITECTURES:  # model=hybrid
+        old["model.name"] = old.pop("model.backbone")
+    for key in filter(RENAMED.__contains__, old if tell else ()):
+        now_called(key)
+    name, depth, variant = (old.pop(key, None) for key in ("model.name", "model.depth", "videomae.variant"))
+    new = {RENAMED.get(key, key): value for key, value in old.items()}
+    if name == "videomae" or (name is None and depth is None and variant):
+        new["model.backbone"] = f"videomae_{variant or 'small'}"
+        new["model.blocks"] = None
+    elif name in ARCHITECTURES or depth:
+        new["model.backbone"] = f"r2plus1d_{depth or 18}"
+        if new.get("model.blocks") == (16 if depth == 34 else 8):
+            new["model.blocks"] = None  # all of them
+    elif name:
+        new["model.backbone"] = name
+    if name in ARCHITECTURES:
+        new |= {"model.head": ARCHITECTURES[name], "pool.norm": name == "videomae"}
+    return new
+
+
 @cache
-def now_called(key: str) -> str:
-    """Take the old name of a key for its new one, and print that once."""
-    if key in RENAMED:
-        print(f"{key} is now called {RENAMED[key]}", file=sys.stderr)
-    return RENAMED.get(key, key)
+def now_called(key: str) -> None:
+    """Print what an old key is called now, the first time."""
+    print(f"{key} is now called {RENAMED[key]}", file=sys.stderr)
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    section, _, name = key.rpartition(".")
+    (tree.setdefault(section, {}) if section else tree)[name] = value
 
 
 def _first_key(key: str) -> str:

@@ -67,7 +67,6 @@ def tiny_experiment(tiny_videos) -> Callable[..., Config]:
         "data.crop": 64,
         "data.workers": 0,
         "model.pretrained": "none",
-        "model.blocks": 1,
         "train.epochs": 2,
         "train.batch_size": 4,
         "train.lr": 1e-3,
@@ -78,7 +77,8 @@ def tiny_experiment(tiny_videos) -> Callable[..., Config]:
 
     def make(row="baseline", **changes):
         changes = {key.replace("__", "."): value for key, value in changes.items()}
-        return config.load(row, [f"{key}={value}" for key, value in (small | changes).items()])
+        cut = {"model.blocks": 1} if config.load(row).model.backbone in config.CUT else {}
+        return config.load(row, [f"{key}={value}" for key, value in (small | cut | changes).items()])
 
     return make
 
@@ -95,7 +95,7 @@ def hybrid_run(tiny_experiment, tmp_path_factory) -> Run:
     """A finished run of a small hybrid with random weights, to read only."""
     from helpers.finished_run import write_finished_run  # noqa: PLC0415 - the process that hands out tests needs no torch
 
-    small = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+    small = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
     return write_finished_run(tiny_experiment("cross1_self1", **small), tmp_path_factory.mktemp("hybrid") / "run")
 
 

@@ -20,7 +20,9 @@ from hmdb_lib.errors import UserError
         (["data.frames=true"], "data.frames=true should be a valid integer"),
         (["data.frames=0"], "data.frames=0 should be greater than or equal to 1"),
         (["train.lr=-1"], "train.lr=-1 should be greater than 0"),
-        (["model=hybird"], "the nearest is hybrid"),
+        (["model=r2plus1d_81"], "the nearest is r2plus1d_18"),
+        (["model.head=perciever"], "the nearest is perceiver"),
+        (["model=s3d", "model.blocks=4"], "blocks=4 goes with r2plus1d_18, r2plus1d_34, r3d_18, mc3_18, not with s3d"),
         (["data.frame_step=2"], "give exactly one of clip_seconds and frame_step"),
         (["data.clip_seconds=null"], "give exactly one of clip_seconds and frame_step"),
         (["data.crop=500"], "crop=500 does not fit"),
@@ -53,8 +55,8 @@ def test_a_small_float_without_a_point_is_a_number():
 
 
 def test_a_section_alone_stands_for_its_first_key():
-    chosen = config.load(overrides=["data=folder", "model=r2plus1d"])
-    assert (chosen.data.dataset, chosen.model.name) == ("folder", "r2plus1d")
+    chosen = config.load(overrides=["data=folder", "model=r3d_18"])
+    assert (chosen.data.dataset, chosen.model.backbone) == ("folder", "r3d_18")
 
 
 def test_the_sample_sizes_apply_only_when_the_sample_is_used():
@@ -63,8 +65,8 @@ def test_the_sample_sizes_apply_only_when_the_sample_is_used():
 
 
 def test_the_command_line_wins_over_row_and_sample_sizes():
-    assert config.load("baseline", ["model.name=hybrid", "data.frames=4"]).flat().items() >= {
-        ("model.name", "hybrid"),
+    assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
+        ("model.head", "bert"),
         ("data.frames", 4),
     }
 
@@ -132,6 +134,87 @@ def test_the_old_name_of_a_key_still_works_and_the_new_one_is_told_once(tmp_path
     assert config.load(file=file).train.optimizer == "sgd"
     assert config.load(overrides=["train.optimiser=adam"]).train.optimizer == "adam"
     assert capsys.readouterr().err == "train.optimiser is now called train.optimizer\n"
+
+
+def model_of(row=None, overrides=(), file=config.CONFIG):
+    """The architecture of an experiment on HMDB51."""
+    return config.load(row, ["data=hmdb51", *overrides], file).architecture()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["model=hybrid", "hybrid.latents=16"], ["perceiver.latents=16"]),
+        (["model=r2plus1d", "model.depth=34"], ["model=r2plus1d_34", "model.head=pool"]),
+        (["model.name=bert", "model.blocks=8"], ["model.head=bert"]),
+        (["model.name=videomae"], ["model=videomae_small", "model.head=pool", "pool.norm=true"]),
+        (["model=videomae", "videomae.variant=base"], ["model=videomae_base", "model.head=pool", "pool.norm=true"]),
+    ],
+)
+def test_the_old_names_of_an_architecture_give_the_same_model(old, new):
+    assert model_of(overrides=old) == model_of(overrides=new)
+
+
+def test_the_new_names_of_an_architecture_are_told_once(capsys):
+    config.now_called.cache_clear()
+    for _ in range(2):
+        config.load(overrides=["model=videomae", "videomae.variant=base", "hybrid.cross=2"])
+    assert capsys.readouterr().err.splitlines() == [
+        "videomae.variant is now called model.backbone",
+        "hybrid.cross is now called perceiver.cross",
+        "model.name is now called model.backbone and model.head",
+    ]
+
+
+BEFORE = """
+model: {name: NAME, pretrained: none, depth: 18, blocks: 8, frozen: 0}
+hybrid: {cross: 1, self_layers: 2, latents: 256, width: 512}
+bert: {layers: 1, mask: 0.2, dropout: 0.1, classifier_dropout: 0.8}
+videomae: {variant: small, drop_path: 0.1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("hybrid", "cross1_self2"), ("r2plus1d", "baseline"), ("bert", "bert"), ("videomae", "videomae_small")],
+)
+def test_a_file_of_before_backbone_and_head_gives_the_same_model_in_silence(name, row, tmp_path, capsys):
+    config.now_called.cache_clear()
+    file = tmp_path / "config.yaml"
+    file.write_text(BEFORE.replace("NAME", name))
+    assert model_of(file=file) == model_of(row, ["data.crop=112", "data.resize=[128,171]"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "results").rglob("config.yaml")), ids=lambda file: file.parent.parent.name
+)
+def test_a_committed_record_names_the_architecture_that_its_run_had(file):
+    was = yaml.safe_load(file.read_text())
+    now = config.load(file=file)
+    if "name" not in was["model"]:
+        assert now.model_dump()["model"] == was["model"]
+        return
+    head = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}[was["model"]["name"]]
+    assert now.model.head == head
+    assert now.perceiver.model_dump().items() >= was["hybrid"].items()
+    if was["model"]["name"] != "videomae":
+        assert (now.model.backbone, now.model.blocks or 8) == ("r2plus1d_18", was["model"]["blocks"])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights"),
+    [("r2plus1d_18", "kinetics400"), ("efficientnet_lite0", "imagenet"), ("timm:resnet18", "timm")],
+)
+def test_auto_means_the_backbones_published_weights(backbone, weights):
+    chosen = config.load(overrides=["data=hmdb51", f"model={backbone}"])
+    assert chosen.model.pretrained == weights
+
+
+def test_the_whole_backbone_or_some_of_its_parts_can_be_frozen():
+    assert config.load(overrides=["model.frozen=all"]).architecture()["backbone_options"] == {"frozen": "all"}
+    with pytest.raises(UserError, match=r"model\.frozen=\"some\" should be"):
+        config.load(overrides=["model.frozen=some"])
 
 
 def test_the_doctor_tells_versions_device_and_folders(tmp_path, monkeypatch, capsys):

@@ -207,7 +207,7 @@ import pathlib
 from hmdb_lib import config, environment
 from hmdb_lib.results.tables import published
 assert "wheel" in config.__file__, config.__file__
-assert config.load("baseline").model.name == "r2plus1d"
+assert config.load("baseline").model.head == "pool"
 assert len(published()) > 5
 assert environment.place().results == pathlib.Path.cwd() / "results"
 """

@@ -26,9 +26,7 @@ from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.fold import fold_batch_norm
-from hmdb_lib.models.r2plus1d import SMALLEST
-from hmdb_lib.models.streaming import classify_in_parts, streams
-from hmdb_lib.models.videomae import VideoMAE
+from hmdb_lib.models.streaming import classify_in_parts
 from hmdb_lib.results.runs import Run
 
 
@@ -119,17 +117,17 @@ class Classifier:
     def whole(self, video: Path | str) -> Prediction:
         """Classify a video by one clip that holds all of it, at the run's frames a second.
 
-        A hybrid with cross attention reads it in parts, in memory that does not grow with the video (see
+        The head perceiver with cross attention reads it in parts, in memory that does not grow with the video (see
         `hmdb_lib.models.streaming`); another model takes it in one piece. Raises VideoError.
         """
         timeline = scan(video)
         indices = self.rule.whole(timeline)
-        if isinstance(self.model, VideoMAE):  # takes frames in twos
-            indices = indices[: len(indices) // 2 * 2]
+        backbone = self.model.backbone
+        indices = indices[: len(indices) // backbone.multiples[0] * backbone.multiples[0]]
         crops = self.trained.config.evaluate.crops
         with self._autocast():
-            if streams(self.model):
-                step = self.model.backbone.shrinks[0]
+            if self.model.head.streams:
+                step = backbone.step
                 read = partial(self._parts, video, indices, max(step, self.trained.config.data.frames // step * step))
                 logits = classify_in_parts(self.model, read, len(indices), batch=crops)
             else:
@@ -148,7 +146,8 @@ class Classifier:
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
-            count = left if left < size + SMALLEST[0] else size  # too few for the CNN go with those before
+            # What would be too few frames for the backbone goes with those before.
+            count = left if left < size + self.model.backbone.smallest[0] else size
             clip = torch.from_numpy(np.stack(list(islice(shown, count))))
             yield self.normalised(even_crops(clip[None], data.crop, crops))
             left -= count

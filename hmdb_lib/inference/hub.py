@@ -67,7 +67,7 @@ def card(trained: portable.Trained) -> ModelCard:
     judged = f"{config.evaluate.clips} clips x {config.evaluate.crops} crops, {config.evaluate.vote}"
     lines = [
         f"# {name}",
-        f"A video classifier of {len(trained.classes)} classes: {config.model.name}, row `{config.row}` of hmdb_lib.",
+        f"A video classifier of {len(trained.classes)} classes: {config.model.backbone} with the head {config.model.head}, row `{config.row}` of hmdb_lib.",
         "## Result",
         f"Test accuracy **{100 * test['accuracy']:.1f} %** ({interval}) on {test['videos']} videos; "
         f"chance is {100 / len(trained.classes):.1f} %.",

@@ -14,8 +14,7 @@ from hmdb_lib.data.video import VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.inference.windows import Windows
-from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
-from hmdb_lib.models.hybrid import Hybrid
+from hmdb_lib.models.explain import latent_maps, overview, to_frames
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames
 
 if TYPE_CHECKING:
@@ -28,14 +27,11 @@ HEIGHT = 224  # pixels, at least, of a written video: whole multiples of the sma
 def maps(classifier: "Classifier", clip: Tensor, latents: Sequence[int] = ()) -> np.ndarray:
     """Map where the model looks in one cropped clip, uint8 T H W C: T H W, not negative.
 
-    The cross attention of `latents`, their mean; without any, attention rollout for the hybrid and Grad-CAM of the
-    most probable class for another model on a CNN. Raises UserError for a model that has none of these.
+    The cross attention of `latents`, their mean; without any, attention rollout for the head perceiver and Grad-CAM of
+    the most probable class for another head. Raises UserError for latents that the model has not.
     """
     model, clips = classifier.model, classifier.normalised(clip[None])
-    if latents:
-        found = latent_maps(model, clips, latents).mean(1)
-    else:
-        found = to_frames((rollout if isinstance(model, Hybrid) else grad_cam)(model, clips), clips)
+    found = latent_maps(model, clips, latents).mean(1) if latents else to_frames(overview(model, clips), clips)
     return found[0].float().cpu().numpy()
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hmdb_lib import models
-from hmdb_lib.config import Config
+from hmdb_lib.config import Config, restore
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
-from hmdb_lib.models.pretrained import read_checkpoint
+from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
 from hmdb_lib.results.runs import Run
 
 ENDING = ".safetensors"
@@ -45,18 +46,17 @@ class Trained:
 
     def build(self) -> nn.Module:
         """Build the model with these weights, in evaluation mode. Raises UserError where they do not fit."""
-        name = self.config.model.name
         model = models.build(classes=len(self.classes), **self.config.architecture())
         own = {key: value.shape for key, value in model.state_dict().items()}
         given = {key: value.shape for key, value in self.state.items()}
         wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
-        if wrong and all(key in given and key in own and key.startswith(("fc.", "classifier.")) for key in wrong):
+        if wrong and all(key in given and key in own and key.startswith(LAST) for key in wrong):
             raise UserError(
                 f"{self.source}: names {len(self.classes)} classes, but its weights tell {given[wrong[0]][0]} apart"
             )
         if wrong:
             raise UserError(
-                f"{self.source}: its weights are not those of the {name} that its configuration describes: {len(wrong)} "
+                f"{self.source}: its weights are not those of {model.name}, which its configuration describes: {len(wrong)} "
                 f"are missing, too many or of another shape ({', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''})"
             )
         model.load_state_dict(self.state)
@@ -101,7 +101,8 @@ def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
         classes = list(summary["classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run.folder / 'summary.json'}: is torn or lacks the classes ({error!r})") from None
-    mean, std = config.data.mean_std(models.ARCHITECTURES[config.model.name])
+    with torch.device("meta"):
+        mean, std = config.data.mean_std(models.build_backbone(config.model.backbone))
     return Trained(
         checkpoint,
         config,
@@ -117,7 +118,7 @@ def _read_file(file: Path) -> Trained:
     try:
         with safe_open(file, "pt") as tensors:
             metadata = tensors.metadata() or {}
-            state = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118 - not a dict
+            state = current_names({key: tensors.get_tensor(key) for key in tensors.keys()})  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file}: is not a safetensors file, or a torn one, and nothing else is read ({error})"
@@ -126,7 +127,7 @@ def _read_file(file: Path) -> Trained:
         content = json.loads(metadata["hmdb_lib"])
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
-        config = Config.model_validate_json(json.dumps(content["config"]))
+        config = restore(content["config"])
         classes, mean, std = content["classes"], tuple(map(float, content["mean"])), tuple(map(float, content["std"]))
         if len(mean) != 3 or len(std) != 3 or not all(isinstance(name, str) for name in classes):
             raise ValueError("classes, mean or std")

@@ -1,14 +1,14 @@
 """What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense.
 
 Every count of parameters exists twice, by adding up the built model and by a closed form that is arithmetic alone; a
-test holds them equal. Models are told by an architecture's name and arguments, and built by the caller's `build`.
+test holds them equal. Models are told by a name and arguments, as `hmdb_lib.models.build` takes them.
 """
 
 import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,12 +20,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
-R2PLUS1D_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-VIT = {"small": (384, 12), "base": (768, 12)}  # width, layers
+from hmdb_lib.models.backbones import Backbone, build_backbone
+from hmdb_lib.models.backbones.resnets import LAYERS
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, VJEPA2, VideoMAE, VJEPA2Encoder
+from hmdb_lib.models.build import build, resolve
+from hmdb_lib.models.heads.perceiver import POSITION
 
-Build = Callable[..., nn.Module]
-Row = tuple[str, Mapping[str, Any], int, int]  # architecture, its arguments, frames, size (H = W)
+PASSES = ("forward", "training")
+COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
+
+Row = tuple[str, Mapping[str, Any], int, int]  # name, its arguments, frames, size (H = W)
 
 
 def count(model: nn.Module) -> dict[str, int]:
@@ -36,25 +40,24 @@ def count(model: nn.Module) -> dict[str, int]:
 
 
 def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, int]:
-    """The same by component and in total, from a model's arguments alone; arguments not given have their defaults."""
-    get = arguments.get
-    if name == "videomae":
-        width, layers = VIT[get("variant", "base")]
-        patches = 3 * 2 * 16 * 16 * width + width
-        layer = 2 * _norm(width) + 4 * width**2 + 3 * width + _linear(width, 4 * width) + _linear(4 * width, width)
-        parts = [0, 0, patches + layers * layer, _norm(width) + _linear(width, classes)]
-    else:
-        cnn, channels = _r2plus1d(get("blocks", 8), get("depth", 18))
-        if name == "r2plus1d":
-            parts = [cnn, 0, 0, _linear(channels, classes)]
-        elif name == "bert":
-            slots = math.ceil(get("frames", 32) / _shrink(arguments)[0])
-            layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
-            layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
-            parts = [cnn, 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)]
-        else:
-            parts = [cnn, *_hybrid_head(arguments, channels, classes)]
-    return dict(zip(COMPONENTS, parts, strict=True)) | {"total": sum(parts)}
+    """The same by component and in total, from a model's arguments alone; arguments not given have their defaults.
+
+    A name and its arguments are those of `hmdb_lib.models.build`. Only the tokens' channels and time slots are asked
+    of the backbone, which is built on the meta device.
+    """
+    design = resolve(name, arguments)
+    backbone = _on_paper(design)
+    slots = backbone.times(design.get("frames", 16))
+    parts = dict.fromkeys(COMPONENTS, 0)
+    own = _head(design["head"], design.get("head_options") or {}, slots, backbone.channels, classes)
+    parts |= dict(zip(COMPONENTS[1:], own, strict=True))
+    parts[backbone.component] += _backbone(backbone, design.get("backbone_options") or {})
+    return parts | {"total": sum(parts.values())}
+
+
+def _on_paper(design: Mapping[str, Any]) -> Backbone:
+    with torch.device("meta"):
+        return build_backbone(design["backbone"], **design.get("backbone_options") or {})
 
 
 def _linear(inputs: int, outputs: int) -> int:
@@ -65,23 +68,63 @@ def _norm(width: int) -> int:
     return 2 * width
 
 
-def _r2plus1d(blocks: int, depth: int) -> tuple[int, int]:
-    """Parameters of the CNN, and its output channels."""
-    total = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3 + _norm(64)  # stem
+def _backbone(backbone: Backbone, options: Mapping[str, Any]) -> int:
+    name = backbone.name
+    if name in LAYERS:
+        return _resnet(name, options.get("blocks") or sum(LAYERS[name]))
+    if name in VIDEOMAE:
+        return _transformer(*VIDEOMAE[name][:2], 4 * VIDEOMAE[name][0])  # its keys have no bias
+    if name in VJEPA2:
+        width, layers, _, ratio, _ = VJEPA2[name]
+        return _transformer(width, layers, int(width * ratio)) + layers * width + _norm(width)
+    return sum(parameter.numel() for parameter in backbone.parameters())  # other libraries' networks are taken as built
+
+
+def _transformer(width: int, layers: int, inner: int) -> int:
+    patches = _linear(3 * math.prod(TUBELET), width)
+    return patches + layers * (
+        2 * _norm(width) + 4 * width**2 + 3 * width + _linear(width, inner) + _linear(inner, width)
+    )
+
+
+def _resnet(name: str, blocks: int) -> int:
+    """Parameters of the stem and of so many blocks."""
+
+    def convolution(inputs: int, outputs: int, first: int, layer: int) -> int:
+        if not name.startswith("r2plus1d"):
+            return inputs * outputs * (9 if name == "mc3_18" and layer else 27)
+        middle = first * outputs * 27 // (first * 9 + 3 * outputs)  # as many parameters as a 3 x 3 x 3 would have
+        return inputs * middle * 9 + _norm(middle) + middle * outputs * 3
+
+    factorised = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3
+    total = (factorised if name.startswith("r2plus1d") else 3 * 64 * 3 * 49) + _norm(64)
     before = 64
-    widths = [64 * 2**i for i, layers in enumerate(R2PLUS1D_LAYERS[depth]) for _ in range(layers)]
-    for width in widths[:blocks]:
-        for inputs, first in ((before, before), (width, before if depth == 18 else width)):
-            middle = first * width * 27 // (first * 9 + 3 * width)  # as many parameters as a 3 x 3 x 3 would have
-            total += inputs * middle * 9 + _norm(middle) + middle * width * 3 + _norm(width)
+    layers = [layer for layer, count in enumerate(LAYERS[name]) for _ in range(count)]
+    for layer in layers[:blocks]:
+        width = 64 * 2**layer
+        for inputs, first in ((before, before), (width, width if name == "r2plus1d_34" else before)):
+            total += convolution(inputs, width, first, layer) + _norm(width)
         if before != width:
             total += before * width + _norm(width)
         before = width
-    return total, before
+    return total
 
 
-def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> tuple[int, int, int]:
-    get = arguments.get
+def _head(name: str, options: Mapping[str, Any], slots: int, channels: int, classes: int) -> tuple[int, int, int]:
+    """Parameters of cross attention, self attention and classifier."""
+    get = options.get
+    if name == "pool":
+        return 0, 0, bool(get("norm")) * _norm(channels) + _linear(channels, classes)
+    if name == "pool_change":
+        return 0, 0, _linear(3 * channels, classes)
+    if name == "gru":
+        width, layers = get("width", 512), get("layers", 1)
+        inputs = channels + (layers - 1) * width
+        return 0, 0, 3 * (inputs * width + layers * (width**2 + 2 * width)) + _linear(width, classes)
+    if name == "bert":
+        layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
+        layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
+        return 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)
     cross, self_layers, width = get("cross", 1), get("self_layers", 1), get("width", 512)
 
     def layer(heads: int, context: int = 0) -> int:
@@ -91,7 +134,7 @@ def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> t
         return _norm(width) + _norm(context) + attention + _norm(width) + feed_forward
 
     arrays = min(cross, 1) if get("share_latents", True) else cross
-    crossing = arrays * get("latents", 256) * width + cross * layer(1, channels + 3 * (2 * get("bands", 6) + 1))
+    crossing = arrays * get("latents", 256) * width + cross * layer(1, channels + POSITION)
     attending = (self_layers > 0) * width + self_layers * layer(8)
     if not cross and channels != width:
         attending += _linear(channels, width)
@@ -99,34 +142,30 @@ def _hybrid_head(arguments: Mapping[str, Any], channels: int, classes: int) -> t
     return crossing, attending, _norm(width) + read
 
 
-def _shrink(arguments: Mapping[str, Any]) -> tuple[int, int]:
-    """By how much the CNN divides time and space."""
-    starts = [sum(R2PLUS1D_LAYERS[arguments.get("depth", 18)][:i]) for i in (1, 2, 3)]
-    halvings = sum(arguments.get("blocks", 8) > start for start in starts)
-    return 2**halvings, 2 ** (halvings + 1)
-
-
 def attention_size(name: str, arguments: Mapping[str, Any], frames: int, size: int) -> dict[str, int]:
-    """Tokens M that come out of the CNN (or are cut from the clip), latents N, and query-key `pairs`.
+    """Tokens M that the head reads, latents N, and query-key `pairs`.
 
     Pairs are what attention's cost grows with: N M for each cross attention and N^2 for each self-attention layer,
-    so N M + L N^2 for one group of one cross and L self; L M^2 where there are no latents. Class token left out.
+    so N M + L N^2 for one group of one cross and L self; L M^2 where there are no latents. Class token left out. A
+    backbone of L plain transformer layers (VideoMAE, V-JEPA 2) adds its own L M^2, others add nothing.
     """
-    get = arguments.get
-    if name == "videomae":
-        tokens = (frames // 2) * (size // 16) ** 2
-        return {"tokens": tokens, "latents": 0, "pairs": VIT[get("variant", "base")][1] * tokens**2}
-    time_step, space_step = _shrink(arguments)
-    slots = math.ceil(frames / time_step)
-    tokens = slots * math.ceil(size / space_step) ** 2
-    if name == "r2plus1d":
-        return {"tokens": tokens, "latents": 0, "pairs": 0}
-    if name == "bert":
-        return {"tokens": slots, "latents": 0, "pairs": get("layers", 1) * slots**2}
+    design = resolve(name, arguments)
+    head, get = design["head"], (design.get("head_options") or {}).get
+    backbone = _on_paper(design)
+    slots, *sides = backbone.grid(frames, size)
+    places = math.prod(sides)
+    tokens = slots * places
+    layers = {VideoMAE: len(backbone.parts()) - 1, VJEPA2Encoder: len(backbone.parts()) - 2}.get(type(backbone), 0)
+    own = layers * tokens**2
+    if head in ("bert", "gru"):
+        return {"tokens": slots, "latents": 0, "pairs": own + (head == "bert") * get("layers", 1) * slots**2}
+    if head != "perceiver":
+        return {"tokens": tokens, "latents": 0, "pairs": own}
+    tokens += bool(get("differences")) * (slots - 1) * places
     cross, self_layers = get("cross", 1), get("self_layers", 1)
     latents = get("latents", 256) if cross else 0
     attending = latents * slots if get("latents_over_time") else latents or tokens
-    return {"tokens": tokens, "latents": latents, "pairs": cross * latents * tokens + self_layers * attending**2}
+    return {"tokens": tokens, "latents": latents, "pairs": own + cross * latents * tokens + self_layers * attending**2}
 
 
 def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
@@ -155,13 +194,14 @@ def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
     return result | {"total": counter.get_total_flops()}
 
 
-def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFrame:
+def table(rows: Mapping[str, Row], classes: int = 51) -> pd.DataFrame:
     """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
 
     Args:
-        rows: row -> (architecture, its arguments, frames, size), the last two giving the clip that FLOPs are for.
-        build: `hmdb_lib.models.build`; models are built on the meta device, so nothing is allocated.
+        rows: row -> (name, its arguments, frames, size), the last two giving the clip that FLOPs are for.
         classes: number of classes.
+
+    Models are built on the meta device, so nothing is allocated.
 
     """
     lines = {}
@@ -179,81 +219,49 @@ def table(rows: Mapping[str, Row], build: Build, classes: int = 51) -> pd.DataFr
 
 
 def measure(
-    make: Callable[[], nn.Module],
-    frames: int,
-    size: int,
-    *,
-    batch: int = 1,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    repeats: int = 3,
+    make: Callable[[], nn.Module], frames: int, size: int, *, repeats: int = 3, passes: Sequence[str] = PASSES
 ) -> dict[str, float]:
-    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together.
+    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together, on the CPU.
 
-    The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work, so
-    that its peak is this model's alone: weights, activations, gradients, no optimiser. On CUDA the peak is what torch
-    allocated. On a CPU it is what the process grew by from before the model was built, the scratch memory of its
-    libraries included; where /proc is missing (not Linux) it is nan. A dtype other than float32 means autocast.
+    The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work in
+    fp32, so that its peak is this model's alone: weights, activations, gradients, no optimizer. It is what the process
+    grew by from before the model was built, the scratch memory of its libraries included; where /proc is missing (not
+    Linux) it is nan.
 
     Args:
         make: builds the model; it must be picklable, as `functools.partial(models.build, "hybrid", 51)` is.
-        frames, size, batch: the clips.
-        device: `cpu`, `cuda`, ...
-        dtype: of the computation.
+        frames, size: the clip.
         repeats: timed passes, after one that warms up.
+        passes: `forward`, `training`, or both.
 
     """
-    work = (make, (batch, 3, frames, size, size), device, dtype, repeats, torch.get_num_threads())
+    work = (make, (1, 3, frames, size, size), repeats, passes, torch.get_num_threads())
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure, *work).result()
 
 
-def measure_forward(make: Callable[[], nn.Module], frames: int, size: int, *, repeats: int = 3) -> dict[str, float]:
-    """`seconds` and peak `bytes` of a forward pass of one clip alone, in fp32 on the CPU; see `measure`."""
-    work = (make, (1, 3, frames, size, size), "cpu", torch.float32, repeats, torch.get_num_threads(), (False,))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(_measure, *work).result()
-    return {"seconds": found["seconds_forward"], "bytes": found["bytes_forward"]}
-
-
 def _measure(
-    make: Callable[[], nn.Module],
-    shape: tuple[int, ...],
-    device: str,
-    dtype: torch.dtype,
-    repeats: int,
-    threads: int,
-    passes: tuple[bool, ...] = (False, True),
+    make: Callable[[], nn.Module], shape: tuple[int, ...], repeats: int, passes: Sequence[str], threads: int
 ) -> dict[str, float]:
     torch.set_num_threads(threads)
-    on_gpu = device.startswith("cuda")
-    before = 0.0 if on_gpu else _resident("VmRSS")
-    model = make().to(device, memory_format=torch.channels_last_3d)
-    clips = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
-
-    def step(training: bool) -> None:
-        model.zero_grad()
-        with torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32):
-            logits = model(clips)
-        if training:
-            logits.float().sum().backward()
-        if on_gpu:
-            torch.cuda.synchronize()
-
+    before = _resident("VmRSS")
+    model = make().to(memory_format=torch.channels_last_3d)
+    clips = torch.randn(shape).to(memory_format=torch.channels_last_3d)
     result = {}
-    for training in passes:
-        name = "training" if training else "forward"
+    for name in passes:
+        training = name == "training"
         model.train(training)
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
         seconds = []
         with torch.set_grad_enabled(training):
             for _ in range(1 + repeats):
                 start = time.perf_counter()
-                step(training)
+                model.zero_grad()
+                logits = model(clips)
+                if training:
+                    logits.sum().backward()
                 seconds.append(time.perf_counter() - start)
         result[f"seconds_{name}"] = statistics.median(seconds[1:])
-        result[f"bytes_{name}"] = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM") - before
+        result[f"bytes_{name}"] = _resident("VmHWM") - before
     return result
 
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer, Hybrid, fourier_positions
-from hmdb_lib.models.videomae import TUBELET, VideoMAE, pretraining_form
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VideoMAE, pretraining_form
+from hmdb_lib.models.build import VideoModel
+from hmdb_lib.models.heads.perceiver import POSITION, AttentionLayer, Perceiver, fourier_positions
 
 Cell = tuple[int, int, int]  # frames, pixels, pixels that one token stands for
 
@@ -95,34 +96,36 @@ class Masked(nn.Module):
         return paste(seen, self.cell, self.grid), paste(filled, self.cell, self.grid)
 
 
-class MaskedHybrid(Masked):
-    """The hybrid's latents read the few tokens that are not hidden; queries of positions ask them what is elsewhere.
+class MaskedPerceiver(Masked):
+    """The latents of a perceiver read the few tokens that are not hidden; queries of positions ask them what is elsewhere.
 
-    Hidden cells are blanked in the clip too: a CNN's token knows its surroundings far beyond its own cell. The decoder
+    Hidden cells are blanked in the clip too: a token knows its surroundings far beyond its own cell. The decoder
     is one cross attention from position queries (Fourier features of every cell) to the latents, and a linear layer.
 
     Args:
-        encoder: the hybrid, with at least one cross attention over all tokens.
-        frames, size: T and H = W of the clips: multiples of what the CNN shrinks them by.
+        encoder: any backbone with a perceiver that has a cross attention over all tokens.
+        frames, size: T and H = W of the clips: multiples of what the backbone shrinks them by.
         share: of the places in space that are hidden.
 
     """
 
-    def __init__(self, encoder: Hybrid, frames: int, size: int, share: float) -> None:
-        if not encoder.cross or encoder.over_time:
+    def __init__(self, encoder: VideoModel, frames: int, size: int, share: float) -> None:
+        head, cell, grid = encoder.head, encoder.backbone.shrinks, encoder.backbone.grid(frames, size)
+        if not head.streams or head.differences:
             raise UserError(
-                "masked modelling of the hybrid needs a cross attention over all tokens (hybrid.cross of 1 or more, "
-                "hybrid.latents_over_time=false)"
+                "masked modelling with the head perceiver needs a cross attention over all tokens and nothing else "
+                "(cross of 1 or more, latents_over_time=false, differences=false)"
             )
-        cell, grid = encoder.backbone.shrinks, encoder.backbone.grid(frames, size)
+        if grid[1] * grid[2] < 2:
+            raise UserError(f"{encoder.backbone.name} gives one token a frame, of which masked modelling can hide none")
         if any(full != cells * step for full, cells, step in zip((frames, size, size), grid, cell, strict=True)):
             raise UserError(
                 f"clips of {frames} frames at {size} x {size} pixels do not divide into cells of {cell}, which are the "
-                "CNN's tokens; masked modelling needs data.frames and data.crop that do (16 or 8, and 112 or 64)"
+                "tokens; masked modelling needs data.frames and data.crop that do (16 or 8, and 112 or 64)"
             )
         super().__init__(encoder, cell, grid, share)
-        width, position = encoder.norm.normalized_shape[0], 3 * (2 * encoder.bands + 1)
-        self.queries = nn.Linear(position, width)
+        width = head.norm.normalized_shape[0]
+        self.queries = nn.Linear(POSITION, width)
         self.decoder = AttentionLayer(width, 8, context=width)
         self.norm = nn.LayerNorm(width)
         self.pixels = nn.Linear(width, 3 * math.prod(cell))
@@ -130,14 +133,14 @@ class MaskedHybrid(Masked):
     def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
         """See `Masked.guess`."""
         target = pixel_targets(clips, self.cell)
-        hybrid, batch = self.encoder, len(clips)
+        head, batch = self.encoder.head, len(clips)
         veil = (~hidden).unflatten(1, self.grid)[:, None].to(clips.dtype)  # B 1 T' H' W'
         veil = veil.repeat_interleave(self.cell[0], 2).repeat_interleave(self.cell[1], 3)
         veil = veil.repeat_interleave(self.cell[2], 4)
-        tokens = hybrid.tokens(hybrid.backbone(clips * veil)).flatten(1, 3)  # B M C+P
-        seen = hybrid.token_dropout(tokens[~hidden].unflatten(0, (batch, -1)))
-        latents = hybrid.through_groups(lambda cross, x: cross(x, seen), batch, batch, every=True)
-        places = fourier_positions(self.grid, hybrid.bands, hybrid.max_freq, clips.device, latents.dtype).flatten(0, 2)
+        tokens = head.context(self.encoder.backbone(clips * veil))  # B M C+P
+        seen = head.token_dropout(tokens[~hidden].unflatten(0, (batch, -1)))
+        latents = head.through_groups(lambda cross, x: cross(x, seen), batch, batch, every=True)
+        places = fourier_positions(self.grid, clips.device, latents.dtype).flatten(0, 2)
         asked = self.queries(places).expand(batch, -1, -1)[hidden].unflatten(0, (batch, -1))  # B hidden D
         pixels = self.pixels(self.norm(self.decoder(asked, latents)))  # B hidden P
         wanted = target[hidden].unflatten(0, (batch, -1))
@@ -148,16 +151,16 @@ class MaskedVideoMAE(Masked):
     """VideoMAE as its authors pretrain it: the encoder sees the open tokens alone, a narrow transformer the rest.
 
     Args:
-        encoder: the classifier whose transformer learns.
+        encoder: VideoMAE with any head; its transformer learns.
         frames, size: T and H = W of the clips.
         share: of the places in space that are hidden.
 
     """
 
-    def __init__(self, encoder: VideoMAE, frames: int, size: int, share: float) -> None:
+    def __init__(self, encoder: VideoModel, frames: int, size: int, share: float) -> None:
         grid = (frames // TUBELET[0], size // TUBELET[1], size // TUBELET[2])
         super().__init__(encoder, TUBELET, grid, share)
-        self.whole = pretraining_form(encoder)
+        self.whole = pretraining_form(encoder.backbone)
 
     def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
         """See `Masked.guess`; the loss is that of `transformers`."""
@@ -165,10 +168,10 @@ class MaskedVideoMAE(Masked):
         return Guess(out.loss, out.logits, hidden)
 
 
-def mask(model: nn.Module, frames: int, size: int, share: float) -> Masked:
+def mask(model: VideoModel, frames: int, size: int, share: float) -> Masked:
     """Wrap a model for learning without labels. Raises UserError for one that cannot."""
-    if isinstance(model, Hybrid):
-        return MaskedHybrid(model, frames, size, share)
-    if isinstance(model, VideoMAE):
+    if isinstance(model.backbone, VideoMAE):
         return MaskedVideoMAE(model, frames, size, share)
-    raise UserError(f"train.objective=masked: {type(model).__name__} has no tokens to hide; use a hybrid or videomae")
+    if isinstance(model.head, Perceiver):
+        return MaskedPerceiver(model, frames, size, share)
+    raise UserError(f"train.objective=masked: {model.name} cannot learn it; use the head perceiver, or VideoMAE")

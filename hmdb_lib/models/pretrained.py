@@ -8,50 +8,53 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torchvision.models import Weights
+from torch import Tensor
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.backbones.base import State
+from hmdb_lib.models.build import VideoModel
 
-State = dict[str, Tensor]
+LAST = ("head.fc.", "head.classifier.")  # what tells classes apart
+FC = {"head.fc.weight", "head.fc.bias"}
+# Before there were heads their parameters had these names, beside `backbone.` or `videomae.`.
+OLD_HEAD = ("latents", "cross.", "class_token", "positions", "layers.", "projection.", "norm.", "gate.", "fc.")
 
 
-LAST = ("fc.", "classifier.")  # what tells classes apart
+def load_pretrained(model: VideoModel, source: str, classes: Sequence[str] | None = None) -> set[str]:
+    """Fill a model's weights from `source`: `none` (leave it random), a name that its backbone knows, or a path.
 
-
-def load_pretrained(model: nn.Module, source: str, classes: Sequence[str] | None = None) -> set[str]:
-    """Fill a model's weights from `source`: `none` (leave it random), a name its architecture knows, or a path.
-
-    A path may hold torchvision's R(2+1)D weights, or those of its IG-65M relatives: they fill the CNN as far as the
-    model keeps it, their own fc is dropped and all that is not CNN stays at its fresh start. A checkpoint of this
-    kit's baseline does the same, and its fc is kept where the model has one of that shape (`residual_pool`). Any
-    other checkpoint must be of the same architecture, key by key and shape by shape; only a last layer for another
+    `auto` stands for the first name that the backbone knows. A path may hold the weights of the backbone as they are
+    published (torchvision's R(2+1)D, its IG-65M relatives): they fill the backbone as far as the model keeps it, their
+    own classifier is dropped and the head stays at its fresh start. A checkpoint of this kit with a head that only
+    averages does the same, and its fc is kept where the model has one of that shape (`residual_pool`). Any other
+    checkpoint must be of the same backbone and head, key by key and shape by shape; only a last layer for another
     number of classes is left at its fresh start.
 
     A run's folder stands for its best.ckpt; where it told other classes apart than `classes`, and where it learned
-    without labels, its last layer is left out. A .safetensors file is one that `python -m hmdb_lib export` wrote.
+    without labels, its last layer is left out. A .safetensors file is one that `python -m hmdb_lib export` wrote. A
+    backbone of `transformers` takes names of the Hugging Face hub and folders of `save_pretrained` too.
 
     Returns the names of what was filled. Raises UserError in one line.
     """
     if source == "none":
         return set()
+    backbone = model.backbone
     path = Path(source).expanduser()
     kept = path / "checkpoints" / "best.ckpt"
+    if source == "auto" and backbone.weights:
+        source = next(iter(backbone.weights))
     if kept.is_file():
         return fill(model, read_checkpoint(kept), source, fresh_last=_classes_of(path) != list(classes or ()))
-    if hasattr(model, "load_from_hub") and not path.is_file():
-        return model.load_from_hub(source)
-    names = getattr(model, "weights", {})
-    if source in names:
-        state = _download(source, names[source])
-    elif path.is_file():
+    if path.is_file():
         state = read_checkpoint(path)
+    elif source in backbone.weights or backbone.hub:
+        state = current_names(backbone.fetch(source))
     elif path.is_dir():
         raise UserError(
             f"model.pretrained={source}: is a folder without checkpoints/best.ckpt; give a run that has one"
         )
     else:
-        known = ["none", *names]
+        known = ["none", *backbone.weights]
         nearest = difflib.get_close_matches(source, known, n=1)
         hint = f", did you mean {nearest[0]}?" if nearest else ""
         raise UserError(f"model.pretrained={source}: neither a file nor one of {', '.join(known)}{hint}")
@@ -68,24 +71,34 @@ def _classes_of(run: Path) -> list[str] | None:
         ) from None
 
 
-def _download(name: str, weights: Weights) -> State:
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"model.pretrained={name}: cannot fetch {weights.url} ({error}); download it elsewhere and give "
-            "model.pretrained=<its path>, or start at random with model.pretrained=none"
-        ) from error
+def current_names(state: State) -> State:
+    """Rename what was written before a model was a backbone and a head; other state dicts come back as they are."""
+    inside = "encoder." if any(key.startswith(("encoder.backbone.", "encoder.videomae.")) for key in state) else ""
+    old = {key.removeprefix(inside).partition(".")[0] for key in state if key.startswith(inside)}
+    if "head" in old or not old & {"backbone", "videomae"}:
+        return state
+    names = {"videomae.": "backbone.videomae.", "fc_norm.": "head.norm.", "classifier.": "head.classifier."}
+    names |= {name: f"head.{name}" for name in OLD_HEAD}
+    if "videomae" in old:
+        names["classifier."] = "head.fc."
+
+    def renamed(key: str) -> str:
+        name = key.removeprefix(inside)
+        found = next((start for start in names if name.startswith(start)), None) if key.startswith(inside) else None
+        return key if found is None else inside + names[found] + name.removeprefix(found)
+
+    return {renamed(key): value for key, value in state.items()}
 
 
 def read_checkpoint(path: Path) -> State:
     """Read a file of weights without running any code that it may carry: a plain state dict, or Lightning's.
 
-    Of a Lightning checkpoint the entries `model.*` are taken, without that prefix. Raises UserError.
+    Of a Lightning checkpoint the entries `model.*` are taken, without that prefix; names of old ones are brought up to
+    date (see `current_names`). Raises UserError.
     """
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            return current_names(load_file(path))
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: is not a safetensors file, or a torn one ({error})") from None
     try:
@@ -101,34 +114,38 @@ def read_checkpoint(path: Path) -> State:
             content = {key[6:]: value for key, value in content.items() if key.startswith("model.")}
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path}: holds no state dict (names with a tensor each)")
-    return dict(content)
+    return current_names(content)
 
 
-def fill(model: nn.Module, state: State, source: str, *, fresh_last: bool = False) -> set[str]:
+def fill(model: VideoModel, state: State, source: str, *, fresh_last: bool = False) -> set[str]:
     """Load a state dict under the rules of `load_pretrained`; `source` is what an error names.
 
     `fresh_last` leaves the last layer at its fresh start. Returns the names of what was filled.
     """
     own = model.state_dict()
-    required = set(own)
-    if any(key.startswith("encoder.") for key in state):  # learned without labels: what stands round it is left
+    if any(
+        key.startswith("encoder.backbone.") for key in state
+    ):  # learned without labels: what stands round it is left
         state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
         fresh_last = True
+    if not any(key.startswith("backbone.") for key in state):
+        state = model.backbone.adopt(state)
+    cut = tuple(f"backbone.{block}." for block in model.backbone.cut)
+    state = {key: value for key, value in state.items() if not key.startswith(cut)}
+    required = set(own)
     if fresh_last:
         state = {key: value for key, value in state.items() if not key.startswith(LAST)}
         required = {key for key in required if not key.startswith(LAST)}
-    if "stem.0.weight" in state:  # torchvision's names
-        state = {f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}
-    if all(key.startswith(("backbone.", "fc.")) for key in state):  # a CNN, whatever stands on it here
-        if "fc.weight" in state and ("fc.weight" not in own or own["fc.weight"].shape != state["fc.weight"].shape):
-            state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-        required = {key for key in own if key.startswith(("backbone.", "fc.") if "fc.weight" in state else "backbone.")}
-    if hasattr(model, "backbone"):
-        cut = tuple(f"backbone.{block}." for block in model.backbone.cut)
-        state = {key: value for key, value in state.items() if not key.startswith(cut)}
 
-    for layer in ("fc", "classifier"):  # at most one of them differs, and only by the number of classes
-        keys = [f"{layer}.weight", f"{layer}.bias"]
+    given, wanted = ({key for key in keys if key.startswith("head.")} for keys in (state, required))
+    if all(key in FC or key.startswith("head.norm.") for key in given):  # of an average: a backbone for any head
+        kept = given if given == wanted or given <= FC & wanted else set()
+        if any(state[key].shape != own[key].shape for key in kept & FC):
+            kept = kept - FC
+        required = {key for key in required if key.startswith("backbone.")} | kept
+        state = {key: value for key, value in state.items() if key not in given - kept}
+    for layer in LAST:  # at most one of them differs, and only by the number of classes
+        keys = [f"{layer}weight", f"{layer}bias"]
         if all(key in state and key in own for key in keys) and state[keys[1]].shape != own[keys[1]].shape:
             required -= set(keys)
             state = {key: value for key, value in state.items() if key not in keys}
@@ -148,6 +165,6 @@ def fill(model: nn.Module, state: State, source: str, *, fresh_last: bool = Fals
             for kind, keys in problems.items()
             if keys
         ]
-        raise UserError(f"model.pretrained={source}: does not fit {type(model).__name__}: {'; '.join(told)}")
+        raise UserError(f"model.pretrained={source}: does not fit {model.name}: {'; '.join(told)}")
     model.load_state_dict(state, strict=False)
     return set(state)

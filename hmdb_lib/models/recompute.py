@@ -6,20 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
-from torchvision.models.video.resnet import BasicBlock, R2Plus1dStem
 
-from hmdb_lib.models.hybrid import AttentionLayer
-
-BLOCKS = (R2Plus1dStem, BasicBlock, AttentionLayer)
+from hmdb_lib.models.backbones import Backbone
+from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Let each block of the CNN and each attention layer do so in training; gradients and statistics stay the same."""
-    layers = list(model.videomae.encoder.layer) if hasattr(model, "videomae") else []
-    for module in model.modules():
-        if isinstance(module, BLOCKS) or module in layers:
-            module.forward = _Recomputed(module)
+    """Let each part of the backbone and each attention layer do so in training; gradients and statistics stay the same."""
+    parts = [part for module in model.modules() if isinstance(module, Backbone) for part in module.parts()]
+    for module in [*parts, *(module for module in model.modules() if isinstance(module, AttentionLayer))]:
+        module.forward = _Recomputed(module)
 
 
 class _Recomputed:
@@ -40,7 +38,7 @@ class _Recomputed:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Batch norm counts a batch once, not again when it is recomputed."""
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm3d) and part.training]
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.training]
     before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -1,12 +1,13 @@
-"""A video of any length through the hybrid in memory that does not grow: the cross attention reads it in parts."""
+"""A video of any length through a model in memory that does not grow: the cross attention reads it in parts."""
 
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer, Hybrid
+from hmdb_lib.models.build import VideoModel
+from hmdb_lib.models.heads.perceiver import AttentionLayer, Perceiver
 
 
 class RunningAttention:
@@ -36,41 +37,39 @@ class RunningAttention:
         return self.values / self.weight
 
 
-def streams(model: nn.Module) -> bool:
-    """Whether a model can read a video in parts: a hybrid whose cross attention reads all tokens."""
-    return isinstance(model, Hybrid) and len(model.cross) > 0 and not model.over_time
-
-
 @torch.no_grad()
-def classify_in_parts(model: Hybrid, parts: Callable[[], Iterable[Tensor]], frames: int, *, batch: int = 1) -> Tensor:
+def classify_in_parts(
+    model: VideoModel, parts: Callable[[], Iterable[Tensor]], frames: int, *, batch: int = 1
+) -> Tensor:
     """Logits (B, classes) of `batch` videos that come in parts, each normalised clips B 3 t H W of `frames` in all.
 
-    The CNN sees each part on its own, the attention all of them: equal to one attention over the tokens of all parts.
-    Each cross attention of the model goes through `parts()` once. Parts but the last must hold a multiple of what the
-    CNN shrinks time by (8 frames with eight blocks). Raises UserError for a model whose latents grow with time or
-    that has no cross attention.
+    The backbone sees each part on its own, the attention all of them: equal to one attention over the tokens of all
+    parts. Each cross attention of the head goes through `parts()` once. Parts but the last must hold a multiple of
+    what the backbone shrinks time by (8 frames with R(2+1)D's eight blocks). Raises UserError for a head whose latents
+    grow with time or that has no cross attention.
     """
-    if not streams(model):
+    backbone, head = model.backbone, model.head
+    if not (isinstance(head, Perceiver) and head.streams):
         raise UserError(
-            "only a hybrid with cross attention over all tokens reads a video in parts (hybrid.cross of 1 or more, "
-            "hybrid.latents_over_time=false)"
+            "only the head perceiver with cross attention over all tokens reads a video in parts (cross of 1 or more, "
+            "latents_over_time=false)"
         )
-    slots = model.backbone.times(frames)
+    slots = backbone.times(frames)
     pool = None
 
     def read(cross: AttentionLayer, x: Tensor) -> Tensor:
         nonlocal pool
-        attention, start, total = cross.attention, 0, 0.0
+        attention, start, total, before = cross.attention, 0, 0.0, None
         running = RunningAttention(attention.split(attention.q(cross.norm(x))))
         for clips in parts():
-            features = model.backbone(clips)  # B C T' H' W'
-            tokens = cross.norm_context(model.tokens(features, start, slots).flatten(1, 3))  # B M C+P
-            running.add(*map(attention.split, attention.kv(tokens).chunk(2, dim=-1)))
-            total = total + features.sum(2).mean((2, 3))
-            start += features.shape[2]
+            tokens = backbone(clips)  # B T' H' W' C
+            context = cross.norm_context(head.context(tokens, start, slots, before))  # B M C+P
+            running.add(*map(attention.split, attention.kv(context).chunk(2, dim=-1)))
+            total = total + tokens.mean((2, 3)).sum(1)
+            start, before = start + tokens.shape[1], tokens[:, -1:]
         if start != slots:
             raise ValueError(f"the parts gave {start} time slots, {frames} frames give {slots}")
         pool = total / slots
         return cross.add(x, attention.out(running.result().to(x.dtype).transpose(1, 2).flatten(2)))
 
-    return model.classify(model.read_out(model.through_groups(read, batch, batch)), pool)
+    return head.classify(head.read_out(head.through_groups(read, batch, batch)), pool)

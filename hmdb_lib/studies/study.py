@@ -135,7 +135,7 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
         experiment = config.load(row, ["data.dataset=hmdb51"])
         arguments = experiment.architecture()
         builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
-    table = cost.table(builds, models.build, classes)
+    table = cost.table(builds, classes)
     if not measure:
         return table
     measured = {

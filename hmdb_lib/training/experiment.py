@@ -179,7 +179,7 @@ def find_run(name: str | None = None, *, attention: bool = False) -> Run:
     if name and name not in found:
         raise UserError(f"{name!r} is no finished run; there are {', '.join(found) or 'none'}")
     kept = [run for run in found.values() if run.best.exists()]
-    fit = [found[name]] if name else [run for run in kept if not attention or run.config.model.name == "hybrid"]
+    fit = [found[name]] if name else [run for run in kept if not attention or run.config.model.head == "perceiver"]
     if not fit:
         print("no such run with a checkpoint yet: training the quick sample run, which cannot tell the classes apart")
         fit = [train(load_config(quick=True, data="sample"))]

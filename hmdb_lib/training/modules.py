@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
@@ -101,7 +102,7 @@ class TrainingModule(L.LightningModule):
             parameter.requires_grad_(not frozen)
         resting = {id(parameter) for parameter in self.resting}
         for module in self.model.modules():  # the statistics of a batch norm move without a gradient
-            if isinstance(module, nn.BatchNorm3d) and id(module.weight) in resting:
+            if isinstance(module, _BatchNorm) and id(module.weight) in resting:
                 module.train(not frozen)
 
     def stop_at_nonsense(self, loss: Tensor) -> None:

@@ -47,10 +47,7 @@ def try_out(classifier: Classifier, video: Path | str) -> View:
 def look(classifier: Classifier, video: Path) -> Look:
     """Draw the five most probable classes over time, and where the model looks in the middle clip.
 
-    Attention rollout for the hybrid, Grad-CAM for another model on a CNN, nothing for one without. Raises UserError.
+    Attention rollout for the head perceiver, Grad-CAM for another. Raises UserError.
     """
     (predicted,) = classifier.predict(video, window=2.0).videos
-    shown: list = [along_time(predicted.along())]
-    if hasattr(classifier.model, "backbone"):
-        shown.append(classifier.attention(video))
-    return shown
+    return [along_time(predicted.along()), classifier.attention(video)]

@@ -16,7 +16,7 @@ from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.classifier import Classifier, find_videos, predict
 from hmdb_lib.training import experiment as training
 
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 
 
 @pytest.fixture(scope="module")

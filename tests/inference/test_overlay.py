@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
+from hmdb_lib import models
 from hmdb_lib.data.video import read_frames, scan, write_video
-from hmdb_lib.errors import UserError
 from hmdb_lib.inference import overlay
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.models.explain import latent_maps
 
-HYBRID = {"row": "cross1_self1", "model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+HYBRID = {"row": "cross1_self1", "model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 BASELINE = {"row": "baseline", "model__blocks": 1}
 CLIP = {"data__clip_seconds": 1}
 
@@ -91,7 +90,10 @@ def test_bad_input_is_told_in_one_line(run, video, tmp_path, capsys, name, words
     assert not list(tmp_path.glob("seen*"))
 
 
-def test_a_model_without_a_cnn_is_told(classifier, video, monkeypatch):
-    monkeypatch.setattr(classifier, "model", torch.nn.Identity())
-    with pytest.raises(UserError, match="needs the features of a CNN"):
-        overlay.maps(classifier, classifier.clip(video))
+def test_a_transformer_is_looked_into_too(classifier, video, monkeypatch):
+    clip = classifier.clip(video)
+    model = models.build("videomae", 2, variant="small", frames=len(clip), size=64).eval()
+    monkeypatch.setattr(classifier, "model", model)
+    seen = overlay.maps(classifier, clip)
+    assert seen.shape == clip.shape[:3]
+    assert (seen >= 0).all()

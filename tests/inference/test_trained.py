@@ -112,14 +112,14 @@ def test_a_class_list_of_the_wrong_length_is_told(file):
 def test_weights_of_another_architecture_are_told(run, tiny_config, tmp_path):
     other = write_finished_run(tiny_config(model__blocks=1), tmp_path / "other")
     run.best.write_bytes(other.best.read_bytes())
-    with pytest.raises(UserError, match="not those of the hybrid"):
+    with pytest.raises(UserError, match="not those of r2plus1d_18 with the head perceiver"):
         portable.read(run.folder).build()
 
 
 def test_what_does_not_fit_is_not_written(run, tiny_config, tmp_path):
     other = write_finished_run(tiny_config(model__blocks=1), tmp_path / "other")
     run.best.write_bytes(other.best.read_bytes())
-    with pytest.raises(UserError, match="not those of the hybrid"):
+    with pytest.raises(UserError, match="not those of r2plus1d_18 with the head perceiver"):
         portable.write(run.folder, tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.hybrid import AttentionLayer
-from hmdb_lib.models.r2plus1d import TimeConv
+from hmdb_lib.models.backbones.resnets import TimeConv
+from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 
 def build(architecture: str, arguments: dict) -> nn.Module:
@@ -139,8 +139,8 @@ def test_it_is_one_graph_for_the_compiler(row: str) -> None:
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="model=hybird: no such architecture, did you mean hybrid"):
-        models.build("hybird", CLASSES)
+    with pytest.raises(UserError, match=r"model.backbone=r2plus1d_81: no such backbone, did you mean r2plus1d_18"):
+        models.build_backbone("r2plus1d_81")
 
 
 def test_a_misspelt_argument_is_not_swallowed() -> None:
@@ -151,13 +151,13 @@ def test_a_misspelt_argument_is_not_swallowed() -> None:
 @pytest.mark.parametrize(
     ("architecture", "arguments", "message"),
     [
-        ("hybrid", {"blocks": 9}, "model.blocks=9: R.2.1.D-18 has 1 to 8"),
-        ("r2plus1d", {"depth": 50}, "model.depth=50"),
+        ("hybrid", {"blocks": 9}, "model.blocks=9: r2plus1d_18 has 1 to 8"),
+        ("r2plus1d", {"depth": 50}, "r2plus1d_50: no such backbone, did you mean r2plus1d_34"),
         ("r2plus1d", {"blocks": 2, "frozen": 4}, "model.frozen=4: there are 3 parts"),
         ("hybrid", {"cross": 0, "self_layers": 0}, "leave no attention"),
-        ("hybrid", {"cross": 2, "self_layers": 3}, "hybrid.self_layers=3 cannot be split evenly over hybrid.cross=2"),
-        ("hybrid", {"cross": 0, "latents_over_time": True}, "hybrid.latents_over_time needs a cross attention"),
-        ("videomae", {"variant": "huge"}, "videomae.variant=huge"),
+        ("hybrid", {"cross": 2, "self_layers": 3}, "self_layers=3 cannot be split evenly over cross=2"),
+        ("hybrid", {"cross": 0, "latents_over_time": True}, "latents_over_time needs a cross attention"),
+        ("videomae", {"variant": "huge"}, "videomae_huge: no such backbone, did you mean videomae_base"),
         ("videomae", {"size": 100}, "100 x 100 pixels"),
     ],
 )
@@ -184,7 +184,7 @@ def test_frozen_parts_keep_their_weights_and_their_running_statistics() -> None:
     moved = {name.split(".")[1] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     still = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
     assert {name for name in before if name.startswith(("backbone.stem.", "backbone.layer1.0."))} == still
-    assert moved == {"layer1", "weight", "bias"}
+    assert moved == {"layer1", "fc"}
 
 
 def test_frozen_parts_are_built_in_the_mode_that_they_train_in() -> None:
@@ -195,7 +195,7 @@ def test_frozen_parts_are_built_in_the_mode_that_they_train_in() -> None:
 
 def test_everything_but_the_classifier_can_be_frozen() -> None:
     found = gradients(build("r2plus1d", {"blocks": 8, "frozen": 9}))
-    assert sorted(found) == ["fc.bias", "fc.weight"]
+    assert sorted(found) == ["head.fc.bias", "head.fc.weight"]
 
 
 # The hybrid's options
@@ -205,12 +205,12 @@ def test_everything_but_the_classifier_can_be_frozen() -> None:
 def test_computing_the_class_token_alone_changes_neither_output_nor_gradients(
     arguments: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build("hybrid", arguments)
-    features = torch.randn(2, 128, 2, 3, 3)
+    model = build("hybrid", arguments).head
+    tokens = torch.randn(2, 2, 3, 3, 128)
 
     def run() -> tuple[Tensor, list[Tensor]]:
         model.zero_grad()
-        read = model.attend(features)
+        read = model.attend(tokens)
         (read * torch.linspace(-1, 1, read.numel()).view_as(read)).sum().backward()
         return read, [p.grad.clone() for part in ("class_token", "layers") for p in _parameters(model, part)]
 
@@ -243,10 +243,10 @@ def test_with_a_residual_pool_an_untrained_model_is_the_baseline(blocks: int) ->
 def test_the_attentions_share_is_the_first_thing_to_move_in_a_residual_pool() -> None:
     model = build("hybrid", {"blocks": 1, "latents": 16, "residual_pool": True})
     found = gradients(model)
-    assert found["gate.weight"].abs().max() > 0
-    assert found["latents"].abs().max() == 0
-    nn.init.normal_(model.gate.weight)
-    assert gradients(model)["latents"].abs().max() > 0
+    assert found["head.gate.weight"].abs().max() > 0
+    assert found["head.latents"].abs().max() == 0
+    nn.init.normal_(model.head.gate.weight)
+    assert gradients(model)["head.latents"].abs().max() > 0
 
 
 @pytest.mark.parametrize("train_cross", [True, False])
@@ -261,14 +261,14 @@ def test_the_cross_attention_moves_in_a_step_unless_told_not_to(train_cross: boo
 
 
 def test_latents_over_time_see_one_slot_each() -> None:
-    model = build("hybrid", {"blocks": 4, "latents_over_time": True, "latents": 4, "self_layers": 0}).eval()
+    model = build("hybrid", {"blocks": 4, "latents_over_time": True, "latents": 4, "self_layers": 0}).head.eval()
     seen: list[Tensor] = []
     model.cross[0].register_forward_hook(lambda module, inputs, out: seen.append(out))
-    features = torch.randn(1, 128, 3, 2, 2)
-    changed = features.clone()
-    changed[:, :, 1] += 1
+    tokens = torch.randn(1, 3, 2, 2, 128)
+    changed = tokens.clone()
+    changed[:, 1] += 1
     with torch.no_grad():
-        model.attend(features)
+        model.attend(tokens)
         model.attend(changed)
     assert (seen[0] != seen[1]).flatten(1).any(1).tolist() == [False, True, False]  # (B T') N D, B = 1
 
@@ -298,7 +298,7 @@ def test_attention_maps_without_cross_attention_are_the_class_tokens() -> None:
 def test_an_attention_map_lights_up_where_a_latent_gets_its_value_from() -> None:
     model = build("hybrid", {"blocks": 1, "latents": 4}).eval()
     clips = make_clips(1)
-    layer = model.cross[0].attention
+    layer = model.head.cross[0].attention
     tokens: list[Tensor] = []
     hook = layer.register_forward_hook(lambda module, inputs, out: tokens.extend([*inputs, out]))
     (attention,) = model.attention_maps(clips)
@@ -314,7 +314,7 @@ def test_an_attention_map_lights_up_where_a_latent_gets_its_value_from() -> None
 def test_bert_hides_time_slots_in_training_only_and_never_the_class_token() -> None:
     model = build("bert", {"blocks": 1, "frames": 8, "mask": 0.999, "dropout": 0.0, "classifier_dropout": 0.0})
     masks: list[Tensor | None] = []
-    model.layers[0].register_forward_pre_hook(
+    model.head.layers[0].register_forward_pre_hook(
         lambda module, inputs, options: masks.append(options["src_key_padding_mask"]), with_kwargs=True
     )
     clips = make_clips()
@@ -334,11 +334,10 @@ def test_bert_is_the_same_function_with_and_without_gradients() -> None:
 
 def test_bert_knows_the_order_of_its_time_slots() -> None:
     model = build("bert", {"blocks": 4, "frames": 8}).eval()
-    nn.init.normal_(model.positions)
-    model.backbone = nn.Identity()
-    features = torch.randn(1, 128, 4, 2, 2)
+    nn.init.normal_(model.head.positions)
+    tokens = torch.randn(1, 4, 2, 2, 128)
     with torch.no_grad():
-        assert not torch.allclose(model(features), model(features.flip(2)), atol=1e-3)
+        assert not torch.allclose(model.head(tokens), model.head(tokens.flip(1)), atol=1e-3)
 
 
 # VideoMAE
@@ -354,10 +353,10 @@ def test_videomae_numbers_its_layers_from_the_patches_to_the_head() -> None:
 
 def test_videomae_drops_whole_branches_in_training_and_the_more_the_deeper() -> None:
     model = build("videomae", {"variant": "small", "frames": 8, "size": 64, "drop_path": 0.5})
-    rates = [layer.output.dropout.p for layer in model.videomae.encoder.layer]
+    rates = [layer.output.dropout.p for layer in model.backbone.videomae.encoder.layer]
     assert (rates[0], rates[-1]) == (0, 0.5)
     assert rates == sorted(rates)
-    branch = model.videomae.encoder.layer[-1].attention.output
+    branch = model.backbone.videomae.encoder.layer[-1].attention.output
     torch.manual_seed(0)
     out = branch(torch.ones(64, 3, 384), None)
     dropped = (out == 0).all(dim=(1, 2))

@@ -32,13 +32,13 @@ def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
     assert (closed["cnn"], closed["total"] - closed["cnn"]) == STUDY[row][2:]
 
 
-@pytest.mark.parametrize("depth", [18, 34])
-def test_the_closed_form_holds_for_every_cut(depth: int) -> None:
-    for blocks in range(1, sum(cost.R2PLUS1D_LAYERS[depth]) + 1):
-        arguments = {"blocks": blocks, "depth": depth}
+@pytest.mark.parametrize("name", cost.LAYERS)
+def test_the_closed_form_holds_for_every_cut(name: str) -> None:
+    for blocks in range(1, sum(cost.LAYERS[name]) + 1):
+        arguments = {"head": "pool", "backbone_options": {"blocks": blocks}}
         with torch.device("meta"):
-            model = models.build("r2plus1d", CLASSES, **arguments)
-        assert cost.closed_form("r2plus1d", arguments, CLASSES)["total"] == cost.count(model)["total"]
+            model = models.build(name, CLASSES, **arguments)
+        assert cost.closed_form(name, arguments, CLASSES)["total"] == cost.count(model)["total"]
 
 
 def test_frozen_parameters_count_but_are_not_trainable() -> None:
@@ -52,7 +52,7 @@ def table() -> dict[str, dict[str, int]]:
     chosen = ["cross1_self1", "self1", "blocks4_cross2_self12", "latents_over_time", "baseline"]
     chosen += ["blocks6_cross1_self6", "bert_32", "videomae_small"]
     rows = {row: (*ROWS[row], *sizes.get(ROWS[row][0], (16, 112))) for row in chosen}
-    return cost.table(rows, models.build).to_dict("index")
+    return cost.table(rows).to_dict("index")
 
 
 def test_the_table_has_the_studys_counts(table: dict) -> None:
@@ -99,9 +99,9 @@ def test_tokens_latents_and_pairs(row: str, tokens: int, latents: int, pairs: in
 @pytest.mark.parametrize(("blocks", "frames", "size"), [(8, 9, 113), (6, 17, 70), (3, 11, 65), (2, 8, 64)])
 def test_tokens_are_what_the_cnn_puts_out_at_odd_sizes_too(blocks: int, frames: int, size: int) -> None:
     with torch.device("meta"):
-        features = models.Backbone(blocks=blocks)(torch.zeros(1, 3, frames, size, size))
+        tokens = models.build_backbone("r2plus1d_18", blocks=blocks)(torch.zeros(1, 3, frames, size, size))
     expected = cost.attention_size("hybrid", {"blocks": blocks}, frames, size)["tokens"]
-    assert features[0, 0].numel() == expected
+    assert tokens[0, ..., 0].numel() == expected
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hmdb_lib.models.videomae import TUBELET, VARIANTS, VideoMAE
+from hmdb_lib import models
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE
 
-WIDTH, LAYERS, HEADS = VARIANTS["small"]
+WIDTH, LAYERS, HEADS, _ = VIDEOMAE["videomae_small"]
 NAME_HERE = {"q_bias": "query.bias", "v_bias": "value.bias"}
 
 
@@ -66,11 +67,11 @@ def test_a_checkpoint_in_the_hubs_form_fills_every_weight_of_the_encoder(
     checkpoint: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
     folder, given = checkpoint
-    model = VideoMAE(classes=5, variant="small", frames=2, size=32)
-    filled = model.load_from_hub(str(folder))
+    model = models.build("videomae", 5, variant="small", frames=2, size=32)
+    filled = models.load_pretrained(model, str(folder))
     own = model.state_dict()
     for name, weight in given.items():
         stem, _, last = name.rpartition(".")
-        here = f"{stem}.{NAME_HERE.get(last, last)}"
+        here = f"backbone.{stem}.{NAME_HERE.get(last, last)}"
         assert here in filled
         assert torch.equal(own[here], weight), here

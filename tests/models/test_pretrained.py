@@ -14,6 +14,7 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVide
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.pretrained import LAST, current_names
 
 
 def small(architecture: str = "hybrid", classes: int = 5, **arguments: object) -> nn.Module:
@@ -47,6 +48,50 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, str]:
     return model, save(content, tmp_path_factory.mktemp("weights") / "best.ckpt")
 
 
+BEFORE = {  # architecture -> where the names of its parts began before there were backbones and heads
+    "hybrid": {"head.": ""},
+    "r2plus1d": {"head.": ""},
+    "bert": {"head.": ""},
+    "videomae": {"backbone.videomae.": "videomae.", "head.norm.": "fc_norm.", "head.fc.": "classifier."},
+}
+FIRST_NAMES = {  # as a release before that wrote them
+    "hybrid": {"backbone", "latents", "class_token", "cross", "layers", "norm", "classifier"},
+    "gated": {"backbone", "latents", "class_token", "cross", "layers", "norm", "gate", "fc"},
+    "self": {"backbone", "class_token", "projection", "layers", "norm", "classifier"},
+    "r2plus1d": {"backbone", "fc"},
+    "bert": {"backbone", "class_token", "positions", "layers", "classifier"},
+    "videomae": {"videomae", "fc_norm", "classifier"},
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder."], ids=["of classes", "without labels"])
+@pytest.mark.parametrize(
+    ("kind", "architecture", "arguments"),
+    [
+        ("hybrid", "hybrid", {"blocks": 1, "cross": 2, "self_layers": 2, "latents": 4, "width": 64}),
+        ("gated", "hybrid", {"blocks": 1, "residual_pool": True, "latents": 4, "width": 64}),
+        ("self", "hybrid", {"blocks": 1, "cross": 0, "width": 32}),
+        ("r2plus1d", "r2plus1d", {"blocks": 1}),
+        ("bert", "bert", {"blocks": 1}),
+        ("videomae", "videomae", {"variant": "small", "frames": 2, "size": 32}),
+    ],
+)
+def test_a_checkpoint_of_before_backbone_and_head_fills_the_model(
+    kind: str, architecture: str, arguments: dict, prefix: str, tmp_path: Path
+) -> None:
+    given, model = (models.build(architecture, 5, **arguments) for _ in range(2))
+    old = {}
+    for key, value in given.state_dict().items():
+        start = next((start for start in BEFORE[architecture] if key.startswith(start)), "")
+        old[BEFORE[architecture].get(start, "") + key.removeprefix(start)] = value
+    assert {key.partition(".")[0] for key in old} == FIRST_NAMES[kind]
+    state = {f"model.{prefix}{key}": value for key, value in old.items()}
+    filled = models.load_pretrained(model, save({"state_dict": state}, tmp_path / "best.ckpt"))
+    left = {key for key in model.state_dict() if key.startswith(LAST)} if prefix else set()  # has no classes yet
+    assert set(model.state_dict()) - filled == left
+    assert all(torch.equal(model.state_dict()[key], given.state_dict()[key]) for key in filled)
+
+
 @pytest.mark.parametrize(("architecture", "blocks"), [("r2plus1d", 8), ("hybrid", 6), ("bert", 4)])
 def test_torchvisions_weights_fill_the_cnn_up_to_its_cut_and_nothing_else(
     architecture: str, blocks: int, torchvisions: str
@@ -74,13 +119,13 @@ def test_a_plain_state_dict_of_the_same_model_comes_back_whole(tmp_path: Path) -
 
 def test_a_classifier_for_other_classes_stays_fresh_and_all_else_is_loaded(kits: tuple[nn.Module, str]) -> None:
     model = small(classes=7)
-    fresh = model.classifier.weight.clone()
+    fresh = model.head.classifier.weight.clone()
     models.load_pretrained(model, kits[1])
-    assert torch.equal(model.classifier.weight, fresh)
+    assert torch.equal(model.head.classifier.weight, fresh)
     assert all(
         torch.equal(value, kits[0].state_dict()[key])
         for key, value in model.state_dict().items()
-        if not key.startswith("classifier.")
+        if not key.startswith("head.classifier.")
     )
 
 
@@ -103,29 +148,29 @@ def test_none_leaves_the_model_as_it_is() -> None:
 
 def spoil(state: dict, how: str) -> dict:
     if how == "missing":
-        del state["latents"], state["norm.bias"]
+        del state["head.latents"], state["head.norm.bias"]
     elif how == "unexpected":
         state["backbone.layer1.0.extra"] = torch.zeros(1)
     else:
-        state["latents"] = torch.zeros(1, 8, 64)
+        state["head.latents"] = torch.zeros(1, 8, 64)
     return state
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("missing", r"2 missing \(latents, norm.bias\)"),
+        ("missing", r"2 missing \(head.latents, head.norm.bias\)"),
         ("unexpected", r"1 unexpected \(backbone.layer1.0.extra\)"),
-        ("misshapen", r"1 of another shape \(latents \(1, 8, 64\) instead of \(1, 4, 64\)\)"),
+        ("misshapen", r"1 of another shape \(head.latents \(1, 8, 64\) instead of \(1, 4, 64\)\)"),
     ],
 )
 def test_keys_that_do_not_fit_are_named_and_counted(how: str, message: str, tmp_path: Path) -> None:
     path = save(spoil(small().state_dict(), how), tmp_path / "spoilt.pth")
     model = small()
-    before = model.latents.clone()
-    with pytest.raises(UserError, match=f"spoilt.pth: does not fit Hybrid: {message}"):
+    before = model.head.latents.clone()
+    with pytest.raises(UserError, match=f"spoilt.pth: does not fit r2plus1d_18 with the head perceiver: {message}"):
         models.load_pretrained(model, path)
-    assert torch.equal(model.latents, before)
+    assert torch.equal(model.head.latents, before)
 
 
 def test_a_cnn_with_a_hole_is_refused(torchvisions: str, tmp_path: Path) -> None:
@@ -136,7 +181,7 @@ def test_a_cnn_with_a_hole_is_refused(torchvisions: str, tmp_path: Path) -> None
 
 
 def test_another_architectures_checkpoint_is_refused(kits: tuple[nn.Module, str]) -> None:
-    with pytest.raises(UserError, match=r"does not fit Bert3D: \d+ missing"):
+    with pytest.raises(UserError, match=r"does not fit r2plus1d_18 with the head bert: \d+ missing"):
         models.load_pretrained(small("bert"), kits[1])
 
 
@@ -230,8 +275,9 @@ def test_a_finetuned_folder_fills_videomae_and_its_head_where_the_classes_agree(
     given = VideoMAEForVideoClassification(vit(num_labels=classes))
     given.save_pretrained(tmp_path)
     models.load_pretrained(videomae, str(tmp_path))
-    differs = {key for key, value in given.state_dict().items() if not torch.equal(value, videomae.state_dict()[key])}
-    assert differs == (set() if classes == 5 else {"classifier.weight", "classifier.bias"})
+    named = current_names(given.state_dict())
+    differs = {key for key, value in named.items() if not torch.equal(value, videomae.state_dict()[key])}
+    assert differs == (set() if classes == 5 else {"head.fc.weight", "head.fc.bias"})
 
 
 def test_a_self_supervised_folder_fills_the_encoder(videomae: nn.Module, tmp_path: Path) -> None:
@@ -239,12 +285,14 @@ def test_a_self_supervised_folder_fills_the_encoder(videomae: nn.Module, tmp_pat
     given.save_pretrained(tmp_path)
     models.load_pretrained(videomae, str(tmp_path))
     encoder = given.videomae.encoder.state_dict()
-    assert all(torch.equal(value, encoder[key]) for key, value in videomae.videomae.encoder.state_dict().items())
+    assert all(
+        torch.equal(value, encoder[key]) for key, value in videomae.backbone.videomae.encoder.state_dict().items()
+    )
 
 
 def test_a_folder_of_another_size_is_refused(videomae: nn.Module, tmp_path: Path) -> None:
     VideoMAEForVideoClassification(vit(width=192)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"does not fit VideoMAE small: \d+ weights"):
+    with pytest.raises(UserError, match=r"does not fit videomae_small with the head pool: .* of another shape"):
         models.load_pretrained(videomae, str(tmp_path))
 
 

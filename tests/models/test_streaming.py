@@ -39,16 +39,16 @@ def test_attention_over_parts_is_attention_over_the_whole():
         {"cross": 2, "self_layers": 2, "share_latents": False},
         {"cross": 1, "self_layers": 0},
         {"cross": 1, "self_layers": 1, "residual_pool": True},
+        {"cross": 1, "self_layers": 1, "differences": True},
     ],
     ids=str,
 )
 def test_a_video_in_parts_gives_the_logits_of_all_its_tokens_at_once(shape):
     model, clips = build(**shape), clips_of([8, 16, 9])
     if "residual_pool" in shape:
-        torch.nn.init.normal_(model.gate.weight)
+        torch.nn.init.normal_(model.head.gate.weight)
     with torch.no_grad():
-        features = torch.cat([model.backbone(part) for part in clips], 2)
-        whole = model.classify(model.attend(features), features.mean((2, 3, 4)))
+        whole = model.head(torch.cat([model.backbone(part) for part in clips], 1))
     in_parts = classify_in_parts(model, lambda: clips, 33, batch=2)
     torch.testing.assert_close(in_parts, whole, atol=1e-5, rtol=0)
 
@@ -77,5 +77,5 @@ def test_no_part_is_kept():
 
 @pytest.mark.parametrize("shape", [{"cross": 0}, {"latents_over_time": True}], ids=str)
 def test_a_model_whose_memory_would_grow_is_told(shape):
-    with pytest.raises(UserError, match=r"only a hybrid with cross attention"):
+    with pytest.raises(UserError, match=r"only the head perceiver with cross attention"):
         classify_in_parts(build(**shape), lambda: clips_of([8]), 8)

@@ -61,7 +61,7 @@ def test_the_analysis_notebooks_run_on_results_that_are(make, found, tmp_path, m
 
 def test_the_attention_shown_is_that_of_a_run_with_attention_and_a_checkpoint(tiny_config, tmp_path):
     for row in ("baseline", "cross1", "cross1_self1"):
-        config = tiny_config(row, hybrid__latents=8, hybrid__width=64)
+        config = tiny_config(row, perceiver__latents=8, perceiver__width=64)
         run = write_finished_run(config, tmp_path / "results" / "runs" / row / "tiny-split1-seed0")
         made_metrics(2).to_csv(run.folder / "metrics.csv")
         made_predictions().to_csv(run.folder / "predictions.csv", index=False)

@@ -12,7 +12,7 @@ from hmdb_lib.data.video import Timeline, read_frames, scan, write_video
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.studies.clip_length import Lengths, judge_lengths
 
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 ROWS = {
     "cross1_self1": SMALL,
     "baseline": {"model__blocks": 1},

@@ -7,7 +7,7 @@ from hmdb_lib import environment
 from hmdb_lib.plots import curves as plots
 from hmdb_lib.studies import learning_curve as stages
 
-SMALL = {"model.blocks": 1, "hybrid.latents": 8, "hybrid.width": 64}
+SMALL = {"model.blocks": 1, "perceiver.latents": 8, "perceiver.width": 64}
 
 
 def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):

@@ -25,7 +25,7 @@ def tiny(tiny_videos, **more):
     """What makes a run of seconds out of any row, as a study is told it."""
     keys = {
         **{"data": "folder", "data.root": tiny_videos, "data.frames": 8, "data.resize": "[66,88]", "data.crop": 64},
-        **{"data.workers": 0, "model.pretrained": "none", "model.blocks": 1, "evaluate.clips": 2},
+        **{"data.workers": 0, "model.pretrained": "none", "evaluate.clips": 2},
         **{"train.epochs": 1, "train.batch_size": 4, "train.warmup_epochs": 0, "train.precision": "fp32"},
     }
     return [f"{key}={value}" for key, value in (keys | more).items()]

@@ -19,12 +19,12 @@ from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import VideoClassifier
 from hmdb_lib.training.optim import make_optimizer, make_schedule, parameter_groups
 
-SMALL = {"model__blocks": 1, "hybrid__latents": 8, "hybrid__width": 64}
+SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 
 
 @pytest.mark.parametrize("row", ["cross1_self1", "baseline"])
 def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_config, row):
-    config = tiny_config(row, hybrid__latents=8, hybrid__width=64)
+    config = tiny_config(row, perceiver__latents=8, perceiver__width=64)
     torch.manual_seed(0)
     model = models.build(classes=2, **config.architecture())
     before = {name: value.clone() for name, value in model.named_parameters()}
@@ -74,7 +74,7 @@ def test_gradients_are_shortened_under_mixed_precision_too(tiny_config, monkeypa
     ("row", "moves"), [("as_published", False), ("published_cross", False), ("cross1_self1", True)]
 )
 def test_the_cross_attention_learns_except_as_published(tiny_config, row, moves):
-    config = tiny_config(row, hybrid__latents=8, hybrid__width=64)
+    config = tiny_config(row, perceiver__latents=8, perceiver__width=64)
     torch.manual_seed(0)
     model = models.build(classes=2, **config.architecture())
     cross = model.components()["cross_attention"]
@@ -253,12 +253,12 @@ def first_stage(tiny_config):
 def test_a_second_stage_keeps_backbone_and_attention_and_starts_a_classifier_of_its_own(tiny_config, first_stage):
     run, state = first_stage
     model = models.build(classes=2, **tiny_config("cross1_self1", **SMALL).architecture())
-    fresh = model.classifier.weight.clone()
+    fresh = model.head.classifier.weight.clone()
     filled = models.load_pretrained(model, str(run.folder), ["bright", "dark"])
-    assert torch.equal(model.classifier.weight, fresh)
+    assert torch.equal(model.head.classifier.weight, fresh)
     assert all(torch.equal(value, state[f"model.{key}"]) for key, value in model.state_dict().items() if key in filled)
-    assert model.state_dict().keys() - filled == {"classifier.weight", "classifier.bias"}
-    assert "classifier.weight" in models.load_pretrained(model, str(run.folder), ["a", "b"])
+    assert model.state_dict().keys() - filled == {"head.classifier.weight", "head.classifier.bias"}
+    assert "head.classifier.weight" in models.load_pretrained(model, str(run.folder), ["a", "b"])
 
 
 def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
@@ -286,7 +286,7 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["masked_hybrid", "masked_videomae_small"])
 def test_a_run_without_labels_is_what_another_run_starts_from(tiny_config, row, capsys):
-    small = {"model__blocks": 3, "hybrid__latents": 8, "hybrid__width": 64}
+    small = {"model__blocks": 3, "perceiver__latents": 8, "perceiver__width": 64}
     run = training.train(tiny_config(row, **small))
     assert run.folder.parents[1].name == "pretraining"
     assert list(run.metrics)[:3] == ["epoch", "train_loss", "val_loss"]
@@ -311,7 +311,9 @@ UNLIKE_ROWS = [
 def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monkeypatch, row):
     monkeypatch.setenv("HMDB_DATA", str(full_sample.parent))
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
-    run = training.train(config.load(row, ["quick=true", "data.limit=1", "hybrid.latents=32", "hybrid.width=128"]))
+    run = training.train(
+        config.load(row, ["quick=true", "data.limit=1", "perceiver.latents=32", "perceiver.width=128"])
+    )
     assert run.metrics.epoch.tolist() == [0, 1]
     assert run.metrics.train_clip_loss.notna().all()
     assert run.summary["test"]["videos"] == 8

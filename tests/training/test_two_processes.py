@@ -19,7 +19,13 @@ from hmdb_lib.results.runs import Run
 pytestmark = pytest.mark.slow
 # Nothing random, batch norm at its running statistics, and one plain step an epoch: weights move by the gradient.
 STILL = {
-    **{"data__resize": [64, 64], "data__flip": False, "model__frozen": 2, "hybrid__latents": 8, "hybrid__width": 64},
+    **{
+        "data__resize": [64, 64],
+        "data__flip": False,
+        "model__frozen": 2,
+        "perceiver__latents": 8,
+        "perceiver__width": 64,
+    },
     **{"train__optimizer": "sgd", "train__schedule": "constant", "train__lr": 1.0, "train__backbone_lr": 1.0},
     **{"train__weight_decay": 0.0, "train__clip_norm": 0.0, "train__epochs": 1},
 }

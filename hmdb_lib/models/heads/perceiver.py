@@ -1,7 +1,8 @@
-"""The study's own architecture: R(2+1)D features read by a Perceiver (arXiv 2103.03206) of a few layers."""
+"""The study's own head: tokens read by a Perceiver (arXiv 2103.03206) of a few layers."""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,26 +10,27 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.r2plus1d import R2Plus1DFamily
+from hmdb_lib.models.heads.base import Head
+
+BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
+POSITION = 3 * (2 * BANDS + 1)  # channels of a position
 
 
 def fourier_positions(
-    grid: Sequence[int],
-    bands: int,
-    max_freq: float,
-    device: torch.device,
-    dtype: torch.dtype,
-    part: slice = slice(None),
+    grid: Sequence[int], device: torch.device, dtype: torch.dtype, part: slice = slice(None), *, between: bool = False
 ) -> Tensor:
-    """Where each cell of a grid lies: sine, cosine and the position itself, for each axis.
+    """Where each cell of a grid lies: sine, cosine and the position itself, for each of three axes.
 
-    Positions run from -1 to 1 on each axis, frequencies from 1 to max_freq / 2 half turns (arXiv 2103.03206, 3.2).
-    Returns a tensor of shape (*grid, axes * (2 * bands + 1)), of which `part` keeps a stretch of the first axis.
+    Positions run from -1 to 1 on each axis, frequencies from 1 to MAX_FREQ / 2 half turns (arXiv 2103.03206, 3.2).
+    Returns a tensor of shape (*grid, POSITION), of which `part` keeps a stretch of the first axis;
+    `between` gives the places halfway from one cell to the next on that axis, one less.
     """
     lines = [torch.linspace(-1, 1, size, device=device) for size in grid]
+    if between:
+        lines[0] = (lines[0][1:] + lines[0][:-1]) / 2
     axes = torch.meshgrid(lines[0][part], *lines[1:], indexing="ij")
     position = torch.stack(axes, dim=-1)[..., None]  # *grid axes 1
-    angle = position * torch.linspace(1, max_freq / 2, bands, device=device) * math.pi  # *grid axes bands
+    angle = position * torch.linspace(1, MAX_FREQ / 2, BANDS, device=device) * math.pi  # *grid axes bands
     return torch.cat([angle.sin(), angle.cos(), position], dim=-1).flatten(-2).to(dtype)
 
 
@@ -110,50 +112,56 @@ class AttentionLayer(nn.Module):
         return x + self.drop(self.feed_forward(x))
 
 
-class Hybrid(R2Plus1DFamily):
-    """CNN -> tokens with Fourier positions -> cross attention from learned latents -> self attention -> classifier.
+class Perceiver(Head):
+    """Tokens with Fourier positions -> cross attention from learned latents -> self attention -> classifier.
 
     A class token joins the latents in the self-attention layers and passes by the cross attentions; it is what the
     classifier reads. Without self attention the mean of the latents is read instead (and there is no class token).
-    Without cross attention the class token goes over the CNN's tokens themselves; as in the study they then carry no
+    Without cross attention the class token goes over the tokens themselves; as in the study they then carry no
     Fourier positions, and where C differs from `width` one linear layer maps them.
 
     Args:
-        classes: number of classes.
-        blocks, depth, frozen: the CNN, see `Backbone`.
+        channels, slots, classes: see `Head`.
         cross: cross attentions (one head of 64). The second one's queries are what the first group returned.
         self_layers: self-attention layers (eight heads of 64), split evenly over the cross attentions.
         latents: N, the number of latents.
         width: D, their width.
-        bands, max_freq: Fourier positions, see `fourier_positions`.
         latent_std: standard deviation that the latents and the class token start with. Published: 1.
         share_latents: one array of latents. False gives each later cross attention an array of its own, which is
             added to its queries (57,187,791 instead of 57,056,719 parameters in the study's largest row).
-        dropout: on the CNN's tokens, and on what each attention and each feed-forward adds.
+        dropout: on the tokens, and on what each attention and each feed-forward adds.
         attention_dropout: on the attention weights.
         drop_path: chance that a clip skips an attention or a feed-forward, the same in all layers.
-        residual_pool: logits = fc(pool + gate(norm(attention))), where pool is the baseline's average pool and gate a
-            linear map D -> C that starts at zero: given the same fc, an untrained model is the baseline, and what
+        residual_pool: logits = fc(pool + gate(norm(attention))), where pool is the average of the head `pool` and gate a
+            linear map D -> C that starts at zero: given the same fc, an untrained head is that one, and what
             the attention adds must earn its way in.
         latents_over_time: the N latents read each of the T' time slots on its own, which gives T' N of them; self
             attention then runs over all.
+        differences: the latents read further tokens: each token's change to the time slot before, whose position is
+            halfway between the two slots.
         train_cross: False freezes latents and cross attention, which is how the published rows were trained.
 
     """
 
+    name = "perceiver"
+    part_of: ClassVar = {
+        "latents": "cross_attention",
+        "cross": "cross_attention",
+        "class_token": "self_attention",
+        "projection": "self_attention",
+        "layers": "self_attention",
+    }
+
     def __init__(
         self,
-        *,
+        channels: int,
+        slots: int,
         classes: int,
-        blocks: int = 8,
-        depth: int = 18,
-        frozen: int = 0,
+        *,
         cross: int = 1,
         self_layers: int = 1,
         latents: int = 256,
         width: int = 512,
-        bands: int = 6,
-        max_freq: float = 10.0,
         latent_std: float = 0.02,
         share_latents: bool = True,
         dropout: float = 0.0,
@@ -161,24 +169,29 @@ class Hybrid(R2Plus1DFamily):
         drop_path: float = 0.0,
         residual_pool: bool = False,
         latents_over_time: bool = False,
+        differences: bool = False,
         train_cross: bool = True,
     ) -> None:
-        super().__init__(classes=classes, blocks=blocks, depth=depth, frozen=frozen)
+        super().__init__(classes)
         if cross + self_layers == 0:
-            raise UserError("hybrid.cross=0 and hybrid.self_layers=0 leave no attention: use model=r2plus1d")
+            raise UserError("cross=0 and self_layers=0 leave no attention: use the head pool")
         if cross and self_layers % cross:
-            raise UserError(f"hybrid.self_layers={self_layers} cannot be split evenly over hybrid.cross={cross}")
+            raise UserError(f"self_layers={self_layers} cannot be split evenly over cross={cross}")
         if latents_over_time and not cross:
-            raise UserError("hybrid.latents_over_time needs a cross attention, but hybrid.cross=0")
-        channels = self.backbone.channels
-        self.bands, self.max_freq, self.over_time = bands, max_freq, latents_over_time
+            raise UserError("latents_over_time needs a cross attention, but cross=0")
+        if differences and (latents_over_time or not cross or slots < 2):
+            raise UserError(
+                f"differences need a cross attention over all tokens of two time slots or more, not cross={cross}, "
+                f"latents_over_time={latents_over_time} and {slots} slots"
+            )
+        self.over_time, self.differences = latents_over_time, differences
         drops = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
         self.token_dropout = nn.Dropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
             self.latents = nn.Parameter(torch.randn(arrays, latents, width) * latent_std)
-            context = channels + 3 * (2 * bands + 1)
+            context = channels + POSITION
         elif channels != width:
             self.projection = nn.Linear(channels, width)
         self.cross = nn.ModuleList(AttentionLayer(width, 1, context=context, **drops) for _ in range(cross))
@@ -189,7 +202,7 @@ class Hybrid(R2Plus1DFamily):
         if residual_pool:
             self.gate = nn.Linear(width, channels, bias=False)
             nn.init.zeros_(self.gate.weight)
-            self.fc = nn.Linear(channels, classes)  # named as the baseline's, so that its checkpoint fits
+            self.fc = nn.Linear(channels, classes)  # named as in the head pool, so that its checkpoint fits
         else:
             self.classifier = nn.Linear(width, classes)
 
@@ -197,45 +210,53 @@ class Hybrid(R2Plus1DFamily):
             for parameter in self.components()["cross_attention"]:
                 parameter.requires_grad_(False)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips B 3 T H W to logits B classes."""
-        features = self.backbone(clips)  # B C T' H' W'
-        return self.classify(self.attend(features), features.mean((2, 3, 4)))
+    @property
+    def streams(self) -> bool:
+        """See `Head.streams`: where a cross attention reads all tokens, and the latents do not grow with time."""
+        return len(self.cross) > 0 and not self.over_time
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens B T' H' W' C to logits B classes."""
+        return self.classify(self.attend(tokens), tokens.mean((1, 2, 3)))
 
     def classify(self, read: Tensor, pool: Tensor) -> Tensor:
-        """What the attention gives, B D, and the features' mean, B C, to logits B classes."""
+        """What the attention gives, B D, and the tokens' mean, B C, to logits B classes."""
         read = self.norm(read)
         if hasattr(self, "gate"):
             return self.fc(pool + self.gate(read))
         return self.classifier(read)
 
-    def attend(self, features: Tensor) -> Tensor:
-        """Features B C T' H' W' to what the classifier reads, B D."""
+    def attend(self, tokens: Tensor) -> Tensor:
+        """Tokens B T' H' W' C to what the classifier reads, B D."""
         if not self.cross:
-            tokens = features.permute(0, 2, 3, 4, 1)  # B T' H' W' C: a view of channels-last memory
-            tokens = self.token_dropout(tokens.flatten(1, 3))  # B M C
+            x = self.token_dropout(tokens.flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
-                tokens = self.projection(tokens)
-            return self._self_attention(self._with_class_token(tokens), self.layers, last=True)[:, 0]
+                x = self.projection(x)
+            return self._self_attention(self._with_class_token(x), self.layers, last=True)[:, 0]
 
-        tokens = self.tokens(features)
-        tokens = (
-            tokens.flatten(0, 1).flatten(1, 2) if self.over_time else tokens.flatten(1, 3)
-        )  # B M C or (B T') M/T' C
-        tokens = self.token_dropout(tokens)
-        return self.read_out(self.through_groups(lambda cross, x: cross(x, tokens), len(features), len(tokens)))
+        context = self.context(tokens)  # B M C+P
+        if self.over_time:
+            context = context.unflatten(1, (tokens.shape[1], -1)).flatten(0, 1)  # (B T') M/T' C+P
+        context = self.token_dropout(context)
+        return self.read_out(self.through_groups(lambda cross, x: cross(x, context), len(tokens), len(context)))
 
-    def tokens(self, features: Tensor, start: int = 0, slots: int | None = None) -> Tensor:
-        """Features B C T' H' W' with their positions behind them: B T' H' W' C+P.
+    def context(self, tokens: Tensor, start: int = 0, slots: int | None = None, before: Tensor | None = None) -> Tensor:
+        """Tokens B T' H' W' C with their positions behind them, then the differences where there are any: B M C+P.
 
-        Of a longer video these are the time slots from `start` on, of `slots` in all.
+        Of a longer video these are the time slots from `start` on, of `slots` in all, and `before` is the slot that
+        precedes them, B 1 H' W' C.
         """
-        tokens = features.permute(0, 2, 3, 4, 1)  # B T' H' W' C: a view of channels-last memory
-        times = tokens.shape[1]
-        grid = (slots or times, *tokens.shape[2:4])
-        part = slice(start, start + times)
-        positions = fourier_positions(grid, self.bands, self.max_freq, tokens.device, tokens.dtype, part)
-        return torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], dim=-1)
+        grid = (slots or tokens.shape[1], *tokens.shape[2:4])
+        read = [self._placed(tokens, grid, start)]
+        if self.differences:
+            first = start if before is None else start - 1
+            read.append(self._placed(tokens.diff(dim=1, prepend=before), grid, first, between=True))
+        return torch.cat(read, 1) if len(read) > 1 else read[0]
+
+    def _placed(self, tokens: Tensor, grid: tuple[int, int, int], start: int, *, between: bool = False) -> Tensor:
+        part = slice(start, start + tokens.shape[1])
+        positions = fourier_positions(grid, tokens.device, tokens.dtype, part, between=between)
+        return torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], -1).flatten(1, 3)
 
     def through_groups(
         self, read: Callable[[AttentionLayer, Tensor], Tensor], batch: int, rows: int, *, every: bool = False
@@ -276,47 +297,34 @@ class Hybrid(R2Plus1DFamily):
         return x
 
     @torch.no_grad()
-    def attention_maps(self, clips: Tensor) -> list[Tensor]:
-        """Where the model looks: for each cross attention a map B N T' H' W'; each latent's map sums to 1.
+    def attention_maps(self, tokens: Tensor) -> list[Tensor]:
+        """Where the head looks: for each cross attention a map B N T' H' W'; each latent's map sums to 1.
 
         With `latents_over_time` each time slot of a map sums to 1. Without cross attention the one map is the class
         token's in the last layer, B 1 T' H' W', the mean over heads, its share on itself left out.
         """
         layers = list(self.cross) or [self.layers[-1]]
-        maps, grid = [], []
+        maps, grid = [], tokens.shape[1:4]
 
         def keep(attention: Attention, inputs: tuple[Tensor, Tensor]) -> None:
             maps.append(attention.weights(*inputs).mean(1))  # B N M
 
         hooks = [layer.attention.register_forward_pre_hook(keep) for layer in layers]
-        hooks.append(self.backbone.register_forward_hook(lambda module, inputs, out: grid.extend(out.shape[2:])))
         try:
-            self(clips)
+            self(tokens)
         finally:
             for hook in hooks:
                 hook.remove()
         if not self.cross:
             maps = [attention[:, :, 1:] for attention in maps]
         if self.over_time:
-            maps = [attention.unflatten(0, (len(clips), grid[0])).transpose(1, 2) for attention in maps]  # B N T' M/T'
-        return [attention.flatten(2).unflatten(2, grid) for attention in maps]  # B N T' H' W'
+            maps = [attention.unflatten(0, (-1, grid[0])).transpose(1, 2).flatten(2) for attention in maps]
+        return [self.on_grid(attention, grid) for attention in maps]
 
-    def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by part: latents count with the cross attention, class token with the self attention."""
-        parts: dict[str, list[nn.Parameter]] = {
-            "cnn": [],
-            "cross_attention": [],
-            "self_attention": [],
-            "classifier": [],
-        }
-        part_of = {
-            "backbone": "cnn",
-            "latents": "cross_attention",
-            "cross": "cross_attention",
-            "class_token": "self_attention",
-            "projection": "self_attention",
-            "layers": "self_attention",
-        }
-        for name, parameter in self.named_parameters():
-            parts[part_of.get(name.partition(".")[0], "classifier")].append(parameter)
-        return parts
+    def on_grid(self, weights: Tensor, grid: Sequence[int]) -> Tensor:
+        """Weights over all tokens, B N M, as maps B N T' H' W'; those of a difference go to the later slot."""
+        places = math.prod(grid)
+        maps = weights[:, :, :places].unflatten(2, grid)
+        if self.differences:
+            maps[:, :, 1:] += weights[:, :, places:].unflatten(2, (grid[0] - 1, *grid[1:]))
+        return maps

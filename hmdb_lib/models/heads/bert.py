@@ -1,22 +1,22 @@
 """3D CNN + BERT: a transformer in place of the average over time (arXiv 2008.01232)."""
 
 from functools import partial
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmdb_lib.models.r2plus1d import R2Plus1DFamily
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.heads.base import Head
 
 
-class Bert3D(R2Plus1DFamily):
-    """R(2+1)D features, averaged over space alone, as a sequence over time that a class token reads.
+class Bert(Head):
+    """Tokens, averaged over space alone, as a sequence over time that a class token reads.
 
     Args:
-        classes: number of classes.
-        blocks, depth, frozen: the CNN, see `Backbone`.
-        frames: T that the learned positions are made for (T' of them); other lengths interpolate them. At 16 frames
-            eight blocks leave T' = 2, hardly a sequence: use 32 or more.
+        channels, slots, classes: see `Head`; there are learned positions for so many slots, other lengths interpolate
+            them. R(2+1)D leaves T' = 2 of 16 frames, hardly a sequence: use 32 or more.
         layers: transformer blocks, with eight heads.
         mask: chance that a time slot is hidden from attention in training; the class token never is.
         dropout: on the input's sum, inside attention and feed-forward, on what they add, and behind the last block.
@@ -24,39 +24,41 @@ class Bert3D(R2Plus1DFamily):
 
     """
 
+    name = "bert"
+    part_of: ClassVar = dict.fromkeys(("class_token", "positions", "layers"), "self_attention")
+
     def __init__(
         self,
-        *,
+        channels: int,
+        slots: int,
         classes: int,
-        blocks: int = 8,
-        depth: int = 18,
-        frozen: int = 0,
-        frames: int = 32,
+        *,
         layers: int = 1,
         mask: float = 0.2,
         dropout: float = 0.1,
         classifier_dropout: float = 0.8,
     ) -> None:
-        super().__init__(classes=classes, blocks=blocks, depth=depth, frozen=frozen)
-        width = self.backbone.channels
+        super().__init__(classes)
+        if channels % 8:
+            raise UserError(f"the head bert has eight attention heads, which do not share {channels} channels evenly")
         self.mask = mask
-        self.class_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.positions = nn.Parameter(torch.randn(1, 1 + self.backbone.times(frames), width) * 0.02)
+        self.class_token = nn.Parameter(torch.randn(1, 1, channels) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, 1 + slots, channels) * 0.02)
         self.dropout = nn.Dropout(dropout)
         # Not nn.GELU("tanh"): in evaluation torch would take it for the exact one and use its own fused layer.
         gelu = partial(F.gelu, approximate="tanh")
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 8, 4 * width, dropout, gelu, batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(channels, 8, 4 * channels, dropout, gelu, batch_first=True, norm_first=True)
             for _ in range(layers)
         )
         self.classifier_dropout = nn.Dropout(classifier_dropout)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(channels, classes)
         nn.init.xavier_uniform_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips B 3 T H W to logits B classes."""
-        x = self.backbone(clips).mean((3, 4)).transpose(1, 2)  # B T' C
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens B T' H' W' C to logits B classes."""
+        x = tokens.mean((2, 3))  # B T' C
         batch, times, _ = x.shape
         positions = self.positions
         if times != positions.shape[1] - 1:
@@ -71,11 +73,16 @@ class Bert3D(R2Plus1DFamily):
             x = layer(x, src_key_padding_mask=hidden)
         return self.classifier(self.classifier_dropout(self.dropout(x[:, 0])))
 
-    def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by part: the whole transformer, class token and positions too, is the self attention."""
-        return {
-            "cnn": list(self.backbone.parameters()),
-            "cross_attention": [],
-            "self_attention": [self.class_token, self.positions, *self.layers.parameters()],
-            "classifier": list(self.classifier.parameters()),
-        }
+    @torch.no_grad()
+    def attention_maps(self, tokens: Tensor) -> list[Tensor]:
+        """What the class token looks at in the last layer, the mean over heads: B 1 T' 1 1, its share on itself left out."""
+        maps = []
+
+        def keep(layer: nn.TransformerEncoderLayer, inputs: tuple[Tensor]) -> None:
+            x = layer.norm1(inputs[0])
+            weights = layer.self_attn(x, x, x, need_weights=True)[1]  # B 1+T' 1+T'
+            maps.append(weights[:, None, 0, 1:, None, None])
+
+        with self.layers[-1].register_forward_pre_hook(keep):
+            self(tokens)
+        return maps

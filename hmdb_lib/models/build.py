@@ -1,0 +1,113 @@
+"""A model is a backbone and a head: any pair by name, and the study's old architectures as pairs."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from hmdb_lib.models.backbones import Backbone, build_backbone, find_backbone
+from hmdb_lib.models.heads import Head, build_head
+
+# The study's architectures by the names they had before -> the head.
+ARCHITECTURES = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
+
+
+class VideoModel(nn.Module):
+    """A backbone, which turns clips into tokens, and a head, which reads them.
+
+    Attributes:
+        mean, std: RGB in 0..1 that the backbone's weights expect.
+        size: H, W of the crop that they expect.
+        classes: number of classes.
+
+    """
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.mean, self.std, self.size = backbone.mean, backbone.std, backbone.size
+        self.classes = head.classes
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"{self.backbone.name} with the head {self.head.name}"
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalized clips B 3 T H W to logits B classes."""
+        return self.head(self.backbone(clips))
+
+    def attention_maps(self, clips: Tensor) -> list[Tensor]:
+        """See `Head.attention_maps`, for normalized clips B 3 T H W."""
+        return self.head.attention_maps(self.backbone(clips))
+
+    def components(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters by cnn, cross_attention, self_attention and classifier."""
+        parts = {"cnn": []} | self.head.components()
+        parts[self.backbone.component] = [*self.backbone.parameters(), *parts[self.backbone.component]]
+        return parts
+
+    @property
+    def last_layer(self) -> int:
+        """The head's number among the layers, see `layer_of`."""
+        return len(self.backbone.parts())
+
+    def layer_of(self, name: str) -> int:
+        """How deep a parameter sits, for layer-wise learning-rate decay: 0 the backbone's first part, then upwards."""
+        path = name.removeprefix("backbone.")
+        return self.last_layer if path == name else self.backbone.layer_of(path)
+
+
+def build_model(
+    backbone: str,
+    head: str,
+    classes: int,
+    *,
+    frames: int = 16,
+    size: int | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
+    head_options: Mapping[str, Any] | None = None,
+) -> VideoModel:
+    """Build a backbone and a head by name, with random weights.
+
+    Args:
+        backbone: a key of `BACKBONES`, or `timm:<name>`.
+        head: a key of `HEADS`.
+        classes: number of classes.
+        frames, size: the clips, T and H = W; None: the crop that the backbone's weights expect.
+        backbone_options, head_options: of their constructors; an unknown one is a TypeError.
+
+    An unknown name, clips that the backbone cannot take, and values that do not go together raise UserError.
+    """
+    options = dict(backbone_options or {})
+    takes = inspect.signature(find_backbone(backbone)).parameters
+    options |= {key: value for key, value in (("frames", frames), ("size", size)) if key in takes and value}
+    built = build_backbone(backbone, **options)
+    built.check(frames, *((size, size) if size else built.size))
+    return VideoModel(built, build_head(head, built.channels, built.times(frames), classes, **head_options or {}))
+
+
+def resolve(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `build_model`, but for the classes, that a name and its arguments stand for.
+
+    A backbone's name stands for itself, its arguments are those of `build_model`. The old architectures `hybrid`,
+    `r2plus1d`, `bert` and `videomae` take what they always took, all arguments side by side.
+    """
+    own = dict(arguments)
+    if name == "videomae":
+        clips = {"frames": own.pop("frames", 16), "size": own.pop("size", 224)}
+        backbone = f"videomae_{own.pop('variant', 'base')}"
+        return clips | {"backbone": backbone, "backbone_options": own, "head": "pool", "head_options": {"norm": True}}
+    if name not in ARCHITECTURES:
+        find_backbone(name)
+        return {"backbone": name} | own
+    clips = {"frames": own.pop("frames", 32)} if name == "bert" else {}
+    backbone = f"r2plus1d_{own.pop('depth', 18)}"
+    options = {key: own.pop(key) for key in ("blocks", "frozen") if key in own}
+    return clips | {"backbone": backbone, "backbone_options": options, "head": ARCHITECTURES[name], "head_options": own}
+
+
+def build(name: str, classes: int, **arguments: Any) -> VideoModel:
+    """Build the model that a name and its arguments stand for, see `resolve`; errors as `build_model` tells them."""
+    return build_model(classes=classes, **resolve(name, arguments))

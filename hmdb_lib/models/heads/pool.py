@@ -1,0 +1,61 @@
+"""Heads without attention: the average of the tokens, and how the tokens change over time."""
+
+import torch
+from torch import Tensor, nn
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.models.heads.base import Head
+
+
+class Pool(Head):
+    """The average over all places and times, then one linear layer.
+
+    Args:
+        channels, slots, classes: see `Head`.
+        norm: a LayerNorm before the linear layer: the head that VideoMAE's authors fine-tune.
+
+    """
+
+    name = "pool"
+
+    def __init__(self, channels: int, slots: int, classes: int, *, norm: bool = False) -> None:
+        super().__init__(classes)
+        if norm:
+            self.norm = nn.LayerNorm(channels)
+        self.fc = nn.Linear(channels, classes)
+        if norm:
+            nn.init.trunc_normal_(self.fc.weight, std=0.02)
+            nn.init.zeros_(self.fc.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens B T' H' W' C to logits B classes."""
+        mean = tokens.mean((1, 2, 3))  # B C
+        return self.fc(self.norm(mean) if hasattr(self, "norm") else mean)
+
+
+class PoolChange(Head):
+    """The average, and beside it how the tokens change over time, then one linear layer.
+
+    Three vectors of C channels: the mean of all tokens; the mean of the last third of the time slots minus that of the
+    first third; and the mean absolute change of each place from one slot to the next.
+
+    Args:
+        channels, slots, classes: see `Head`; two slots or more.
+
+    """
+
+    name = "pool_change"
+
+    def __init__(self, channels: int, slots: int, classes: int) -> None:
+        super().__init__(classes)
+        if slots < 2:
+            raise UserError("the head pool_change needs two time slots or more, the clips leave one: give more frames")
+        self.fc = nn.Linear(3 * channels, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens B T' H' W' C to logits B classes."""
+        third = max(1, tokens.shape[1] // 3)
+        over_time = tokens.mean((2, 3))  # B T' C
+        drift = over_time[:, -third:].mean(1) - over_time[:, :third].mean(1)
+        change = tokens.diff(dim=1).abs().mean((1, 2, 3))
+        return self.fc(torch.cat([over_time.mean(1), drift, change], 1))
