@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ class Classifier:
 
     def __init__(self, trained: portable.Trained, device: Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
-        self.model = fold_batch_norm(trained.build()).to(device.kind, memory_format=torch.channels_last_3d)
+        self.model: Any = fold_batch_norm(trained.build())
+        self.model.to(device.kind, memory_format=torch.channels_last_3d)
 
     @property
     def rule(self) -> ClipRule:

@@ -32,7 +32,7 @@ COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
 Row = tuple[str, Mapping[str, Any], int, int]  # name, its arguments, frames, size (H = W)
 
 
-def count(model: nn.Module) -> dict[str, int]:
+def count(model: Any) -> dict[str, int]:
     """Parameters of a built model by component, their `total`, and how many of them are `trainable`."""
     parts = {name: sum(p.numel() for p in parameters) for name, parameters in model.components().items()}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -48,7 +48,7 @@ def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[s
     design = resolve(name, arguments)
     backbone = _on_paper(design)
     slots = backbone.times(design.get("frames", 16))
-    parts = dict.fromkeys(COMPONENTS, 0)
+    parts: dict[str, int] = dict.fromkeys(COMPONENTS, 0)
     own = _head(design["head"], design.get("head_options") or {}, slots, backbone.channels, classes)
     parts |= dict(zip(COMPONENTS[1:], own, strict=True))
     parts[backbone.component] += _backbone(backbone, design.get("backbone_options") or {})
@@ -122,9 +122,9 @@ def _head(name: str, options: Mapping[str, Any], slots: int, channels: int, clas
         inputs = channels + (layers - 1) * width
         return 0, 0, 3 * (inputs * width + layers * (width**2 + 2 * width)) + _linear(width, classes)
     if name == "bert":
-        layer = 2 * _norm(channels) + 4 * _linear(channels, channels)
-        layer += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
-        return 0, (2 + slots) * channels + get("layers", 1) * layer, _linear(channels, classes)
+        block = 2 * _norm(channels) + 4 * _linear(channels, channels)
+        block += _linear(channels, 4 * channels) + _linear(4 * channels, channels)
+        return 0, (2 + slots) * channels + get("layers", 1) * block, _linear(channels, classes)
     cross, self_layers, width = get("cross", 1), get("self_layers", 1), get("width", 512)
 
     def layer(heads: int, context: int = 0) -> int:
@@ -168,7 +168,7 @@ def attention_size(name: str, arguments: Mapping[str, Any], frames: int, size: i
     return {"tokens": tokens, "latents": latents, "pairs": own + cross * latents * tokens + self_layers * attending**2}
 
 
-def flops(model: nn.Module, frames: int, size: int) -> dict[str, int]:
+def flops(model: Any, frames: int, size: int) -> dict[str, int]:
     """FLOPs (2 x multiply-adds) of one forward pass of one clip, by component and in `total`.
 
     Convolutions and matrix products are counted, as torch's counter does; norms, activations and the pool are not.

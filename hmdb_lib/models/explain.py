@@ -61,9 +61,11 @@ def rollout(model: VideoModel, clips: Tensor) -> Tensor:
             weights = _by_slot(weights, grid[0]) if head.over_time else head.on_grid(weights, grid).flatten(2)
             others = weights if others is None else (others + weights) / 2  # B N M
             continue
+        assert others is not None  # latents were read before
         held = torch.cat([token, others], 1)
         passed = (held[:, : weights.shape[1]] + weights @ held) / 2  # the last layer computes the class token alone
         token, others = passed[:, :1], passed[:, 1:]
+    assert others is not None
     read = token[:, 0] if len(head.layers) else others.mean(1)  # B M
     return (read / read.sum(1, keepdim=True)).unflatten(1, grid)
 

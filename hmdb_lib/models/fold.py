@@ -1,6 +1,7 @@
 """Batch norm folded into the convolution before it: the same outputs, one pass over the activations less."""
 
 import copy
+from typing import Any
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -19,10 +20,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         for number in range(len(group) - 1):
             if not isinstance(group[number + 1], nn.BatchNorm3d):
                 continue
-            owner, place = group, number
+            owner: Any = group
+            place, norm = number, group[number + 1]
             while isinstance(owner[place], nn.Sequential):  # R(2+1)D's convolution is two, the batch norm's the last
                 owner, place = owner[place], len(owner[place]) - 1
             if isinstance(owner[place], nn.Conv3d):
-                owner[place] = fuse_conv_bn_eval(owner[place], group[number + 1])
+                owner[place] = fuse_conv_bn_eval(owner[place], norm)  # pyright: ignore[reportArgumentType] - checked above
                 group[number + 1] = nn.Identity()
     return model

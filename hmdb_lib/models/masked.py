@@ -1,7 +1,7 @@
 """Learning without labels: most of a clip is hidden, and the model says what is there (arXiv 2203.12602)."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,10 @@ def _spread(cells: Tensor) -> tuple[Tensor, Tensor]:
 class Masked(nn.Module):
     """What both families share: an `encoder`, which is what is kept, the grid of its tokens and what they stand for."""
 
-    def __init__(self, encoder: nn.Module, cell: Cell, grid: tuple[int, int, int], share: float) -> None:
+    def __init__(self, encoder: VideoModel, cell: Cell, grid: tuple[int, int, int], share: float) -> None:
         super().__init__()
-        self.encoder, self.cell, self.grid, self.share = encoder, cell, grid, share
+        self.encoder: Any = encoder
+        self.cell, self.grid, self.share = cell, grid, share
         self.mean, self.std = encoder.mean, encoder.std
 
     def components(self) -> dict[str, list[nn.Parameter]]:
@@ -110,7 +111,8 @@ class MaskedPerceiver(Masked):
     """
 
     def __init__(self, encoder: VideoModel, frames: int, size: int, share: float) -> None:
-        head, cell, grid = encoder.head, encoder.backbone.shrinks, encoder.backbone.grid(frames, size)
+        head: Any = encoder.head
+        cell, grid = encoder.backbone.shrinks, encoder.backbone.grid(frames, size)
         if not head.streams or head.differences:
             raise UserError(
                 "masked modelling with the head perceiver needs a cross attention over all tokens and nothing else "
@@ -160,6 +162,7 @@ class MaskedVideoMAE(Masked):
     def __init__(self, encoder: VideoModel, frames: int, size: int, share: float) -> None:
         grid = (frames // TUBELET[0], size // TUBELET[1], size // TUBELET[2])
         super().__init__(encoder, TUBELET, grid, share)
+        assert isinstance(encoder.backbone, VideoMAE)
         self.whole = pretraining_form(encoder.backbone)
 
     def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
@@ -168,7 +171,7 @@ class MaskedVideoMAE(Masked):
         return Guess(out.loss, out.logits, hidden)
 
 
-def mask(model: VideoModel, frames: int, size: int, share: float) -> Masked:
+def mask(model: Any, frames: int, size: int, share: float) -> Masked:
     """Wrap a model for learning without labels. Raises UserError for one that cannot."""
     if isinstance(model.backbone, VideoMAE):
         return MaskedVideoMAE(model, frames, size, share)

@@ -38,7 +38,7 @@ class _Recomputed:
 @contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Batch norm counts a batch once, not again when it is recomputed."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.training]
+    norms: list[Any] = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.training]
     before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -55,17 +55,18 @@ def classify_in_parts(
             "latents_over_time=false)"
         )
     slots = backbone.times(frames)
-    pool = None
+    pool = torch.zeros(())
 
     def read(cross: AttentionLayer, x: Tensor) -> Tensor:
         nonlocal pool
-        attention, start, total, before = cross.attention, 0, 0.0, None
+        attention, start, total, before = cross.attention, 0, torch.zeros(()), None
+        assert cross.norm_context
         running = RunningAttention(attention.split(attention.q(cross.norm(x))))
         for clips in parts():
             tokens = backbone(clips)  # B T' H' W' C
             context = cross.norm_context(head.context(tokens, start, slots, before))  # B M C+P
             running.add(*map(attention.split, attention.kv(context).chunk(2, dim=-1)))
-            total = total + tokens.mean((2, 3)).sum(1)
+            total = total.to(tokens) + tokens.mean((2, 3)).sum(1)
             start, before = start + tokens.shape[1], tokens[:, -1:]
         if start != slots:
             raise ValueError(f"the parts gave {start} time slots, {frames} frames give {slots}")

@@ -187,7 +187,7 @@ def find_run(name: str | None = None, *, attention: bool = False) -> Run:
     return fit[0]
 
 
-def build_model(config: Config, classes: int = 51) -> torch.nn.Module:
+def build_model(config: Config, classes: int = 51) -> models.VideoModel:
     """Build an experiment's model with random weights: normalized clips B 3 T H W to logits B classes.
 
     Example:

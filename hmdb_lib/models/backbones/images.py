@@ -3,6 +3,7 @@
 import copy
 import difflib
 from types import ModuleType
+from typing import Any
 
 import httpx
 import torch
@@ -29,7 +30,7 @@ class Images(Backbone):
     def __init__(self, name: str, *, frozen: int | str = 0) -> None:
         super().__init__()
         self.name, self.network, self.weights = f"timm:{name}", name, {"timm": name}
-        self.net = self._create()
+        self.net: Any = self._create()  # any network of timm
         expected = self.net.pretrained_cfg
         self.mean, self.std, self.size = expected["mean"], expected["std"], expected["input_size"][1:]
         self.channels = self.net.num_features
@@ -38,7 +39,8 @@ class Images(Backbone):
             self.multiples = (1, *self.net.patch_embed.patch_size)
         elif expected.get("fixed_input_size"):
             self.exact = self.size[0]
-        self.shrinks = (1, *(full // self.grid(1, full)[1] for full in self.size))
+        height, width = self.size
+        self.shrinks = (1, height // self.grid(1, height)[1], width // self.grid(1, width)[1])
         self.freeze(frozen)
 
     def _create(self, pretrained: bool = False) -> nn.Module:
@@ -74,7 +76,7 @@ class Images(Backbone):
         images = clips.transpose(1, 2).flatten(0, 1)  # (B T) 3 H W: a view of channels-last memory
         return self._map(self.net, images).unflatten(0, (-1, clips.shape[2]))  # B T H' W' C
 
-    def _map(self, net: nn.Module, images: Tensor) -> Tensor:
+    def _map(self, net: Any, images: Tensor) -> Tensor:
         x = net.forward_features(images)
         if x.dim() == 3 and hasattr(net, "num_prefix_tokens") and hasattr(net, "patch_embed"):  # (B T) prefix+M C
             x = x[:, net.num_prefix_tokens :]

@@ -1,5 +1,7 @@
 """torchvision's video ResNets (arXiv 1711.11248), cut after any block: R(2+1)D, the study's own CNN, R3D and MC3."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.video import MC3_18_Weights, R2Plus1D_18_Weights, R3D_18_Weights
@@ -48,7 +50,8 @@ class FactorisedConv(Conv2Plus1D):
 
     def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1, padding: int = 1) -> None:
         super().__init__(in_planes, out_planes, midplanes, stride, padding)
-        space, old = self[0], self[3]
+        space: Any = self[0]
+        old: Any = self[3]
         self[0] = SpaceConv(in_planes, midplanes, space.kernel_size, space.stride, space.padding, bias=False)
         self[3] = TimeConv(midplanes, out_planes, old.kernel_size, old.stride, old.padding, bias=False)
 
@@ -111,7 +114,7 @@ class ResNet3D(Backbone):
         return clips.permute(0, 2, 3, 4, 1)  # B T' H' W' C
 
 
-def _as_in_caffe2(net: VideoResNet) -> None:
+def _as_in_caffe2(net: Any) -> None:
     """The two places in which the IG-65M weights differ from torchvision's layout: widths (vision#1265) and eps."""
     for layer in (net.layer2, net.layer3, net.layer4):
         planes = layer[0].conv2[1].num_features

@@ -1,5 +1,7 @@
 """torchvision's other video networks: S3D (arXiv 1712.04851), MViTv2-S (2112.01526) and Swin3D-T (2106.13230)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
@@ -27,10 +29,10 @@ class VideoNetwork(Backbone):
         self.name = name
         self.channels, self.shrinks, self.component = SHAPES[name]
         self.smallest = (self.shrinks[0], 64, 64)
-        self.weights = {"kinetics400": get_model_weights(name).KINETICS400_V1}
+        self.weights = {"kinetics400": get_model_weights(name)["KINETICS400_V1"]}
         expected = self.weights["kinetics400"].transforms()
         self.mean, self.std, self.size = tuple(expected.mean), tuple(expected.std), tuple(expected.crop_size * 2)[:2]
-        self.net = get_model(name, weights=None)
+        self.net: Any = get_model(name, weights=None)
         last = "classifier" if name == "s3d" else "head"
         delattr(self.net, last)
         self.left_out = (f"{last}.",)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -124,7 +125,7 @@ class VideoMAE(VideoTransformer):
         """See `Backbone.tokens`."""
         x = self.videomae.embeddings.patch_embeddings.projection(clips)  # B D T' H' W'
         grid = x.shape[2:]
-        positions = self.positions
+        positions: Any = self.positions
         if positions.shape[2:] != grid:
             positions = F.interpolate(positions, size=grid, mode="trilinear", align_corners=False)
         x = (x + positions.to(x.dtype)).flatten(2).transpose(1, 2)  # B M D

@@ -1,6 +1,7 @@
 """What reads the tokens B T' H' W' C of a backbone and tells classes apart."""
 
 import difflib
+from typing import Any
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.heads.base import Head
@@ -9,7 +10,7 @@ from hmdb_lib.models.heads.gru import GRU
 from hmdb_lib.models.heads.perceiver import Perceiver
 from hmdb_lib.models.heads.pool import Pool, PoolChange
 
-HEADS: dict[str, type[Head]] = {head.name: head for head in (Pool, PoolChange, Perceiver, Bert, GRU)}
+HEADS: dict[str, Any] = {head.name: head for head in (Pool, PoolChange, Perceiver, Bert, GRU)}
 
 
 def build_head(name: str, channels: int, slots: int, classes: int, **options: object) -> Head:

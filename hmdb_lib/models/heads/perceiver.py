@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -185,7 +185,7 @@ class Perceiver(Head):
                 f"latents_over_time={latents_over_time} and {slots} slots"
             )
         self.over_time, self.differences = latents_over_time, differences
-        drops = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
+        drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
         self.token_dropout = nn.Dropout(dropout)
         if cross:
@@ -246,7 +246,7 @@ class Perceiver(Head):
         Of a longer video these are the time slots from `start` on, of `slots` in all, and `before` is the slot that
         precedes them, B 1 H' W' C.
         """
-        grid = (slots or tokens.shape[1], *tokens.shape[2:4])
+        grid = (slots or tokens.shape[1], tokens.shape[2], tokens.shape[3])
         read = [self._placed(tokens, grid, start)]
         if self.differences:
             first = start if before is None else start - 1
@@ -259,7 +259,7 @@ class Perceiver(Head):
         return torch.cat([tokens, positions.expand(len(tokens), *positions.shape)], -1).flatten(1, 3)
 
     def through_groups(
-        self, read: Callable[[AttentionLayer, Tensor], Tensor], batch: int, rows: int, *, every: bool = False
+        self, read: Callable[[Any, Tensor], Tensor], batch: int, rows: int, *, every: bool = False
     ) -> Tensor:
         """The latents, and the class token before them where there is self attention, behind all groups: B 1+N D.
 
@@ -290,7 +290,7 @@ class Perceiver(Head):
     def _with_class_token(self, x: Tensor) -> Tensor:
         return torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
 
-    def _self_attention(self, x: Tensor, layers: Sequence[nn.Module], last: bool) -> Tensor:
+    def _self_attention(self, x: Tensor, layers: Any, last: bool) -> Tensor:
         """Of the very last layer only the class token is read, so only that is computed."""
         for i, layer in enumerate(layers, start=1):
             x = layer(x, queries=1 if last and i == len(layers) else None)
@@ -303,8 +303,9 @@ class Perceiver(Head):
         With `latents_over_time` each time slot of a map sums to 1. Without cross attention the one map is the class
         token's in the last layer, B 1 T' H' W', the mean over heads, its share on itself left out.
         """
-        layers = list(self.cross) or [self.layers[-1]]
-        maps, grid = [], tokens.shape[1:4]
+        layers: list[Any] = list(self.cross) or [self.layers[-1]]
+        maps: list[Tensor] = []
+        _, *grid, _ = tokens.shape
 
         def keep(attention: Attention, inputs: tuple[Tensor, Tensor]) -> None:
             maps.append(attention.weights(*inputs).mean(1))  # B N M
