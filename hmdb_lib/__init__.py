@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hmdb_lib.config import list_rows, load_config
     from hmdb_lib.environment import place
     from hmdb_lib.errors import UserError
+    from hmdb_lib.features.probe import probe
     from hmdb_lib.inference.classifier import load_model
     from hmdb_lib.notebook import set_up
     from hmdb_lib.results.runs import list_runs, results_table
@@ -51,6 +52,7 @@ _HOMES = {
     "make_pairs": "data_prep.drawn.pairs",
     "make_sample": "data_prep.drawn.sample",
     "place": "hmdb_lib.environment",
+    "probe": "hmdb_lib.features.probe",
     "published": "hmdb_lib.results.tables",
     "resolve": "hmdb_lib.training.experiment",
     "results_table": "hmdb_lib.results.runs",
@@ -79,6 +81,7 @@ __all__ = [
     "make_sample",
     "place",
     "plots",
+    "probe",
     "published",
     "resolve",
     "results_table",

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 
 import data_prep.commands
+import hmdb_lib.features.commands
 import hmdb_lib.inference.commands
 import hmdb_lib.studies.commands
 import hmdb_lib.training.commands
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 
-ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.inference, data_prep)
+ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
+KEYED = ("train", "study", "features", "probe")  # commands that take key=value
 
 
 def entry() -> int:
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     doctor = commands.add_parser("doctor", help="print versions, device, folders and free disk, for a bug report")
     doctor.set_defaults(run=_doctor)
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
-    keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] in (["train"], ["study"]) else []
+    keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] and argv[0] in KEYED else []
     arguments = parser.parse_args([word for word in argv if word not in keys], argparse.Namespace(changes=keys))
     try:
         return arguments.run(arguments) or 0

@@ -74,6 +74,7 @@ class Data(Section):
     normalize: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
     store: str
+    features: Literal["tokens", "4x4", "pooled"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
 
     @model_validator(mode="after")
@@ -184,6 +185,7 @@ class Train(Section):
     objective: Literal["classify", "masked"]
     mask: Annotated[float, Field(strict=False, gt=0, lt=1)]
     epochs: Count
+    views: Count
     batch_size: Count | Literal["auto"]
     accumulate: Count
     optimizer: Literal["adamw", "adam", "sgd"]
@@ -274,6 +276,31 @@ class Config(Section):
             raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
         return self
 
+    @model_validator(mode="after")
+    def _stored_tokens_show_no_pixels(self) -> "Config":
+        train = self.train
+        if not self.frozen:
+            if self.data.features != "tokens":
+                raise ValueError(f"features={self.data.features} goes with model.frozen=all alone")
+            return self
+        if train.objective == "masked":
+            raise ValueError("objective=masked trains the backbone; set model.frozen to a number")
+        changing = [key for key in ("randaugment", "erasing", "mixup", "cutmix") if getattr(train, key)]
+        if changing:
+            told = " and ".join(f"{key}={getattr(train, key)}" for key in changing)
+            raise ValueError(f"{told}: would change pixels, and model.frozen=all trains on stored tokens; turn it off")
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the whole backbone is frozen: its tokens are computed once, and the head trains on them."""
+        return self.model.frozen == "all"
+
+    @property
+    def title(self) -> str:
+        """What results call the experiment: its name or its row, and whether the backbone was frozen."""
+        return (self.name or self.row) + "-frozen" * self.frozen
+
     @property
     def validates(self) -> bool:
         """Whether a part is judged after every epoch, by which the epoch is chosen; without one the last is taken."""
@@ -291,7 +318,8 @@ class Config(Section):
             options["blocks"] = model.blocks
         if model.backbone.startswith("videomae"):
             options |= self.videomae.model_dump()
-        return {
+        kept = {} if self.data.features == "tokens" else {"features": self.data.features}
+        return kept | {
             "name": model.backbone,
             "head": model.head,
             "frames": self.data.frames,

@@ -1,12 +1,16 @@
 """Tell which machine this is: Colab, Kaggle or one's own; its folders and its cores. Needs the standard library alone."""
 
+import importlib.metadata
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # of a checkout; beside other packages where the wheel is installed
 IN_CHECKOUT = (ROOT / "experiments.yaml").is_file()
+# What of a checkout changes a number: results and notebooks that users write do not.
+CODE = ["hmdb_lib", "data_prep", "train.py", "config.yaml", "experiments.yaml", "pyproject.toml", "uv.lock"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +59,17 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def commit() -> str | None:
+    """Name the checkout's commit, with `+changes` where its code or configuration differ, or the installed version."""
+    if not IN_CHECKOUT:
+        return importlib.metadata.version("hmdb-lib")
+    git = ["git", "-C", str(ROOT)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = [*git, "status", "--porcelain", "--", *CODE]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")

@@ -27,6 +27,7 @@ LAYERS = re.findall(
     results
     plots
     data_prep
+    features
     training
     inference
     studies widgets

@@ -152,7 +152,7 @@ class ClipData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""
-        dataset = TrainClips(self.tables["train"], self.source, self.rule)
+        dataset = self._training_clips()
         sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share())
         full = len(sampler) >= self.batch_size
         return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
@@ -166,10 +166,16 @@ class ClipData(L.LightningDataModule):
         return self._evaluation_loader("test", self.test_clips)
 
     def _evaluation_loader(self, role: str, clips: int | str) -> DataLoader:
-        dataset = EvaluationClips(self.tables[role], self.source, self.rule, clips)
+        dataset = self._evaluation_clips(role, clips)
         rank, world = self._share()
         videos_at_once = max(1, self.batch_size // clips) if isinstance(clips, int) else 1
         return self._loader(dataset, sampler=range(rank, len(dataset), world), batch_size=videos_at_once)
+
+    def _training_clips(self) -> Any:
+        return TrainClips(self.tables["train"], self.source, self.rule)
+
+    def _evaluation_clips(self, role: str, clips: int | str) -> Any:
+        return EvaluationClips(self.tables[role], self.source, self.rule, clips)
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
@@ -182,7 +188,7 @@ class ClipData(L.LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
             # Of its own: a loader draws a number whenever it starts, which a resumed run does at another moment.
@@ -202,7 +208,8 @@ def _read_timelines(manifest: Path) -> dict[str, Timeline]:
         ) from None
 
 
-def _collate(items: list[tuple[int, int, np.ndarray] | Unreadable]) -> dict[str, Any]:
+def collate(items: list[tuple[int, int, np.ndarray] | Unreadable]) -> dict[str, Any]:
+    """Make a batch of videos' clips, as `ClipData` describes it."""
     unreadable = [item for item in items if isinstance(item, Unreadable)]
     read = [item for item in items if not isinstance(item, Unreadable)]
     numbers, labels, clips = zip(*read, strict=True) if read else ((), (), ())

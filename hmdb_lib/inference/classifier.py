@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from hmdb_lib import models
 from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
@@ -36,8 +37,7 @@ class Classifier:
 
     def __init__(self, trained: portable.Trained, device: Device) -> None:
         self.trained, self.device, self.classes = trained, device, trained.classes
-        self.model: Any = fold_batch_norm(trained.build())
-        self.model.to(device.kind, memory_format=torch.channels_last_3d)
+        self.model: Any = models.channels_last(fold_batch_norm(trained.build())).to(device.kind)
 
     @property
     def rule(self) -> ClipRule:

@@ -55,7 +55,7 @@ def card(trained: portable.Trained) -> ModelCard:
         metric_type="accuracy",
         metric_value=test["accuracy"],
     )
-    name = config.name or config.row
+    name = config.title
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )

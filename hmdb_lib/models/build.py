@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hmdb_lib.models.backbones import Backbone, build_backbone, find_backbone
@@ -68,6 +69,7 @@ def build_model(
     size: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     head_options: Mapping[str, Any] | None = None,
+    features: str = "tokens",
 ) -> VideoModel:
     """Build a backbone and a head by name, with random weights.
 
@@ -77,6 +79,7 @@ def build_model(
         classes: number of classes.
         frames, size: the clips, T and H = W; None: the crop that the backbone's weights expect.
         backbone_options, head_options: of their constructors; an unknown one is a TypeError.
+        features: which of the backbone's tokens the head reads, see `Backbone`.
 
     An unknown name, clips that the backbone cannot take, and values that do not go together raise UserError.
     """
@@ -84,8 +87,17 @@ def build_model(
     takes = inspect.signature(find_backbone(backbone)).parameters
     options |= {key: value for key, value in (("frames", frames), ("size", size)) if key in takes and value}
     built = build_backbone(backbone, **options)
+    built.features = features
     built.check(frames, *((size, size) if size else built.size))
     return VideoModel(built, build_head(head, built.channels, built.times(frames), classes, **head_options or {}))
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay the kernels of convolutions out as they are fastest, in place; returns the model."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            module.to(memory_format=torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d)
+    return model
 
 
 def resolve(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,9 @@ def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[s
 
 def _on_paper(design: Mapping[str, Any]) -> Backbone:
     with torch.device("meta"):
-        return build_backbone(design["backbone"], **design.get("backbone_options") or {})
+        backbone = build_backbone(design["backbone"], **design.get("backbone_options") or {})
+    backbone.features = design.get("features", "tokens")
+    return backbone
 
 
 def _linear(inputs: int, outputs: int) -> int:
@@ -153,10 +155,10 @@ def attention_size(name: str, arguments: Mapping[str, Any], frames: int, size: i
     head, get = design["head"], (design.get("head_options") or {}).get
     backbone = _on_paper(design)
     slots, *sides = backbone.grid(frames, size)
-    places = math.prod(sides)
-    tokens = slots * places
     layers = {VideoMAE: len(backbone.parts()) - 1, VJEPA2Encoder: len(backbone.parts()) - 2}.get(type(backbone), 0)
-    own = layers * tokens**2
+    own = layers * (slots * math.prod(sides)) ** 2
+    places = math.prod(backbone.places(*sides))
+    tokens = slots * places
     if head in ("bert", "gru"):
         return {"tokens": slots, "latents": 0, "pairs": own + (head == "bert") * get("layers", 1) * slots**2}
     if head != "perceiver":

@@ -47,7 +47,7 @@ class Run:
         name = f"{config.data.name}-split{config.data.split}-seed{config.seed}{kind}"
         # Runs that learn without labels have no accuracy: what reads results does not meet them.
         kind_of = "pretraining" if config.train.objective == "masked" else "runs"
-        return cls(Path(results) / kind_of / (config.name or config.row) / name)
+        return cls(Path(results) / kind_of / config.title / name)
 
     def holds(self, config: Config) -> bool:
         """Tell whether this experiment was started here. Where it says train.batch_size=auto, any number stands for it.

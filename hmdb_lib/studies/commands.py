@@ -12,13 +12,14 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "study",
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
-        usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--config FILE]\n"
+        usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--frozen] [--config FILE]\n"
         "                  [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
     study.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
     study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    study.add_argument("--frozen", action="store_true", help="train every head on the same stored tokens")
     add_config(study)
     study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
     study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
@@ -36,7 +37,11 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
 def _study(asked: argparse.Namespace) -> None:
     from hmdb_lib.studies import study
 
-    changes = [*asked.changes, *(["quick=true"] if asked.quick else [])]
+    changes = [
+        *asked.changes,
+        *(["quick=true"] if asked.quick else []),
+        *(["model.frozen=all"] if asked.frozen else []),
+    ]
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
     study.run(asked.names, asked.splits, asked.seeds, changes, file=asked.config, **where)
 

@@ -105,12 +105,13 @@ def run_study(
     splits: Sequence[int] = (1,),
     seeds: Sequence[int] = (0,),
     quick: bool = False,
+    frozen: bool = False,
     changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml, and return their table.
 
-    What each run prints goes to log.txt in its folder. The arguments are those of `hmdb study`; `changes` of keys for
+    What each run prints goes to log.txt in its folder. With `frozen` every head trains on the same stored tokens. The arguments are those of `hmdb study`; `changes` of keys for
     every run are a mapping, or words as in the shell. Raises UserError.
 
     Example:
@@ -118,7 +119,14 @@ def run_study(
 
     """
     words = config.as_overrides(changes) if isinstance(changes, Mapping) else list(changes)
-    return run(names, splits, seeds, [*words, *(["quick=true"] if quick else [])], file=file, to_log=True)
+    return run(
+        names,
+        splits,
+        seeds,
+        [*words, *(["quick=true"] if quick else []), *(["model.frozen=all"] if frozen else [])],
+        file=file,
+        to_log=True,
+    )
 
 
 def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
@@ -254,7 +262,14 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
             finished[job.config.row].append(job.run)
     reference = next((row for row in ("baseline", "cross1_self1") if row in finished), next(iter(finished)))
     first = jobs[0].config
-    kinds = [_pairs(changes).get("name"), first.data.name, first.train.final_fit and "final", first.quick and "quick"]
+    frozen = all(job.config.frozen for job in jobs) and "frozen"
+    kinds = [
+        _pairs(changes).get("name"),
+        first.data.name,
+        frozen,
+        first.train.final_fit and "final",
+        first.quick and "quick",
+    ]
     stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
     caption = _caption(names, jobs, changes, reference, complete=all(finished.values()))
     frame = tables.study(finished, reference)
@@ -274,6 +289,8 @@ def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], 
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
+    if all(job.config.frozen for job in jobs):
+        lines.append("Heads alone are trained, on the stored tokens of frozen backbones.")
     if first.quick:
         lines.append("A check that everything runs, on a few small clips: no result.")
     if data.dataset != "hmdb51":

@@ -9,7 +9,9 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.memory import is_oom_error
@@ -19,7 +21,7 @@ from hmdb_lib.config import Config
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.training.modules import MODULES, TrainingModule
+from hmdb_lib.training.modules import TrainingModule, module_of
 
 WITHOUT_GPU = 8
 MOST = 512
@@ -28,11 +30,11 @@ SHARE = 0.9  # of the GPU's memory: a run needs more than its steps, and its mem
 
 def build_module(config: Config, classes: int) -> TrainingModule:
     """Build the experiment's model, at random weights, inside the module that trains it."""
-    module = MODULES[config.train.objective]
+    module = module_of(config)
     model, _ = module.wrap(models.build(classes=classes, **config.architecture()), config, set())
     if config.train.checkpointing:
         recompute_activations(model)
-    return module(config, model.to(memory_format=torch.channels_last_3d))
+    return module(config, models.channels_last(model))
 
 
 def find_batch_size(config: Config, device: Device) -> int:
@@ -83,12 +85,13 @@ def training_step(config: Config, device: Device, classes: int = 51) -> Callable
     """Make a function that trains the experiment's own module one step on so many random clips."""
     module = build_module(config, classes).to(device.kind).train()
     optimizer = module.make_optimizer(fused=device.precision != "fp16")
+    make_batch = partial(_random_tokens, module.model.backbone) if config.frozen else _random_batch
 
     def step(size: int) -> None:
         optimizer.zero_grad()
         with device.autocast(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*self.log.*")  # there is no trainer to log to
-            loss = module.training_step(_random_batch(config, device, size), 0)
+            loss = module.training_step(make_batch(config, device, size), 0)
         assert isinstance(loss, torch.Tensor)
         loss.backward()
         optimizer.step()
@@ -134,3 +137,11 @@ def _random_batch(config: Config, device: Device, size: int) -> dict:
     numbers = torch.zeros(size, dtype=torch.int64, device=device.kind)
     clips = torch.randint(256, shape, dtype=torch.uint8, device=device.kind)
     return {"clips": clips, "labels": numbers, "videos": numbers, "unreadable": []}
+
+
+def _random_tokens(backbone: Any, config: Config, device: Device, size: int) -> dict:
+    slots, *sides = backbone.grid(config.data.frames, config.data.crop)
+    shape = (size, slots, *backbone.places(*sides), backbone.channels)
+    numbers = torch.zeros(size, dtype=torch.int64, device=device.kind)
+    tokens = torch.randn(shape, dtype=torch.float16, device=device.kind)
+    return {"clips": tokens, "labels": numbers, "videos": numbers, "unreadable": []}

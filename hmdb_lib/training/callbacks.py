@@ -7,6 +7,7 @@ import lightning as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from hmdb_lib.data.store import FrameStore
+from hmdb_lib.features.load import FeatureData
 from hmdb_lib.plots import curves
 from hmdb_lib.results.runs import Run
 
@@ -62,7 +63,9 @@ class Waiting(L.Callback):
         if share > LIMIT and trainer.is_global_zero:
             data: Any = getattr(trainer, "datamodule")  # noqa: B009 - Lightning does not declare it
             advice = f"raise data.workers (now {data.workers})"
-            if isinstance(data.source, FrameStore):
+            if isinstance(data, FeatureData):
+                advice = "set data.features=4x4, which has less to read, under a new name=..."
+            elif isinstance(data.source, FrameStore):
                 advice += ", or store frames uncompressed with hmdb extract --raw"
             else:
                 advice = f"extract frames once with hmdb extract, or {advice}"

@@ -13,19 +13,20 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from data_prep.drawn.sample import make_sample
+from data_prep.load import read_data
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config, load_config
-from hmdb_lib.data.load import data_root, load
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
+from hmdb_lib.features.extract import Tokens
+from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.modules import MODULES
+from hmdb_lib.training.modules import module_of
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
@@ -135,15 +136,17 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     last = newest_whole(run)
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
-    kind = MODULES[config.train.objective]
+    kind = module_of(config)
     model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
-    if not last or last.epochs < config.train.frozen_epochs:
+    if not last or last.epochs < config.train.frozen_epochs or config.frozen:
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
+    if config.frozen:
+        data = FeatureData(data, config, Tokens(config, model.backbone, device, resolved.place))
     model, loaded = kind.wrap(model, config, loaded)
     if config.train.checkpointing:
         recompute_activations(model)
-    module = kind(config, model.to(memory_format=torch.channels_last_3d), run, loaded)
+    module = kind(config, models.channels_last(model), run, loaded)
     with _quiet(), faults_told(run):
         trainer = _trainer(resolved, config, kind.monitor, callbacks)
         try:
@@ -207,16 +210,6 @@ def load_data(config: Config) -> ClipData:
 
     """
     return read_data(config, environment.place())
-
-
-def read_data(config: Config, place: environment.Place) -> ClipData:
-    """Load an experiment's data from a machine's folders; draw the sample data set where it is missing."""
-    if config.data.dataset == "sample":
-        root = data_root(config, place)
-        if not root.exists():
-            print(f"drawing the sample data set in {root}")
-        make_sample(root)
-    return load(config, place)
 
 
 def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks: Sequence[L.Callback]) -> L.Trainer:

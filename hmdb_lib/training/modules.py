@@ -154,18 +154,26 @@ class VideoClassifier(TrainingModule):
         """Compute the loss of random clips; a batch in which nothing could be read is passed over."""
         if not self.read(batch):
             return None
+        logits, targets = self.predict_training(batch)
+        self._note("train", batch["videos"], batch["labels"], logits)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.train.label_smoothing)
+        self.log("train_step_loss", loss, prog_bar=True)
+        self.stop_at_nonsense(loss)
+        return loss
+
+    def predict_training(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Augment a batch's clips; return their logits and targets, see `transforms.mix`."""
         train, data = self.config.train, self.config.data
         clips = random_crop_flip(batch["clips"], data.crop, data.flip)
         if train.randaugment:
             clips = rand_augment(clips)
         clips = erase(self.normalised(clips), train.erasing)
         clips, targets = mix(clips, batch["labels"], self.classes, train.mixup, train.cutmix)
-        logits = self.model(clips)
-        self._note("train", batch["videos"], batch["labels"], logits)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=train.label_smoothing)
-        self.log("train_step_loss", loss, prog_bar=True)
-        self.stop_at_nonsense(loss)
-        return loss
+        return self.model(clips), targets
+
+    def predict_crops(self, batch: dict[str, Any], crops: int) -> Tensor:
+        """Logits (B crops, classes) of so many crops of each clip of a batch."""
+        return self(even_crops(batch["clips"], self.config.data.crop, crops))
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
         """Score evenly spread clips."""
@@ -202,8 +210,9 @@ class VideoClassifier(TrainingModule):
     def _evaluate(self, batch: dict[str, Any], part: str) -> None:
         if self.read(batch):
             crops = self.config.evaluate.crops if part == "test" else 1
-            logits = self(even_crops(batch["clips"], self.config.data.crop, crops))
-            videos, labels = (batch[name].repeat_interleave(crops) for name in ("videos", "labels"))
+            logits = self.predict_crops(batch, crops)
+            times = len(logits) // len(batch["videos"])
+            videos, labels = (batch[name].repeat_interleave(times) for name in ("videos", "labels"))
             self._note(part, videos, labels, logits)
 
     def _note(self, part: str, videos: Tensor, labels: Tensor, logits: Tensor) -> None:
@@ -215,6 +224,21 @@ class VideoClassifier(TrainingModule):
             everyone: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(everyone, self.scores[part].parts)
             self.scores[part].parts = [clips for process in everyone for clips in process]
+
+
+class HeadClassifier(VideoClassifier):
+    """Train a model's head to tell classes apart; batches hold the tokens that its frozen backbone gave.
+
+    The module holds the whole model: so do its checkpoints.
+    """
+
+    def predict_training(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Logits and labels of stored views."""
+        return self.predict_crops(batch, 1), batch["labels"]
+
+    def predict_crops(self, batch: dict[str, Any], crops: int) -> Tensor:
+        """Logits of stored tokens B T' H' W' C; the crops were cut before."""
+        return self.model.head(batch["clips"].float())  # pyright: ignore[reportCallIssue]
 
 
 class MaskedModelling(TrainingModule):
@@ -265,4 +289,8 @@ class MaskedModelling(TrainingModule):
         self.write_epoch({"train_loss": told["train_loss_epoch"].item(), "val_loss": told["val_loss"].item()})
 
 
-MODULES: dict[str, type[TrainingModule]] = {"classify": VideoClassifier, "masked": MaskedModelling}
+def module_of(config: Config) -> type[TrainingModule]:
+    """Choose the module that trains an experiment."""
+    if config.train.objective == "masked":
+        return MaskedModelling
+    return HeadClassifier if config.frozen else VideoClassifier

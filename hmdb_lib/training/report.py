@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.device import Device
-from hmdb_lib.environment import IN_CHECKOUT, ROOT
+from hmdb_lib.environment import commit
 from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as clip_plots
 from hmdb_lib.plots import curves
@@ -20,9 +19,6 @@ from hmdb_lib.results.statistics import measure_test
 
 if TYPE_CHECKING:
     from hmdb_lib.training.modules import MaskedModelling, TrainingModule, VideoClassifier
-
-# What of a checkout changes a number: results and notebooks that users write do not.
-CODE = ["hmdb_lib", "data_prep", "train.py", "config.yaml", "experiments.yaml", "pyproject.toml", "uv.lock"]
 
 
 def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int, seconds: float) -> None:
@@ -65,7 +61,7 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
     model = getattr(module.model, "encoder", module.model)
     return {
         "row": config.row,
-        "name": config.name or config.row,
+        "name": config.title,
         "data": config.data.name,
         "split": config.data.split,
         "seed": config.seed,
@@ -80,7 +76,7 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
         "device": device.reason,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
         | {"python": platform.python_version()},
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -102,17 +98,3 @@ def _reconstruction(module: "MaskedModelling", data: ClipData, clips: int = 2) -
             for name, view in zip(names, pictures, strict=True)
         }
     )
-
-
-def _commit() -> str | None:
-    """Name the checkout's commit, with `+changes` where its code or configuration differ, or the installed version."""
-    if not IN_CHECKOUT:
-        return importlib.metadata.version("hmdb-lib")
-    git = ["git", "-C", str(ROOT)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = [*git, "status", "--porcelain", "--", *CODE]
-        changed = subprocess.run(status, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")

@@ -21,7 +21,7 @@ def write_finished_run(config: Config, folder: Path, classes: tuple[str, ...] = 
     summary = {"row": config.row, "data": "tiny", "quick": False, "classes": list(classes), "test": TEST}
     summary |= {"parameters": {"total": 1_000_000}, "flops": 2e9, "device": "a machine"}
     (folder / "summary.json").write_text(json.dumps(summary))
-    model = models.build(classes=len(classes), **config.architecture()).to(memory_format=torch.channels_last_3d)
+    model = models.channels_last(models.build(classes=len(classes), **config.architecture()))
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 1}, run.best)
     return run

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
@@ -33,6 +34,8 @@ class Backbone(nn.Module):
         hub: whether a name of the Hugging Face hub or a folder of `save_pretrained` may hold weights for it.
         prefix, left_out: how its published parameter names begin here, and which of them are not kept.
         cut: names of the blocks that were left out.
+        features: which tokens it gives: `tokens` all of them, `4x4` averaged to at most so many places, `pooled` over
+            all places.
 
     """
 
@@ -51,6 +54,7 @@ class Backbone(nn.Module):
     prefix = "net."
     left_out: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
+    features: str = "tokens"
 
     def parts(self) -> list[nn.Module]:
         """List what can be frozen, recomputed, or given a rate of its own, in the order of the forward pass."""
@@ -63,7 +67,12 @@ class Backbone(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """Normalized clips B 3 T H W to tokens B T' H' W' C; clips that it cannot take raise UserError."""
         self.check(*clips.shape[2:])
-        return self.tokens(clips)
+        tokens = self.tokens(clips)
+        sides = self.places(*tokens.shape[2:4])
+        if tokens.shape[2:4] == sides:
+            return tokens
+        maps = F.adaptive_avg_pool2d(tokens.flatten(0, 1).permute(0, 3, 1, 2), sides)  # (B T') C H' W'
+        return maps.permute(0, 2, 3, 1).unflatten(0, tokens.shape[:2])
 
     def check(self, frames: int, height: int, width: int) -> None:
         """Raise UserError for clips that it cannot take."""
@@ -89,6 +98,11 @@ class Backbone(nn.Module):
     def times(self, frames: int) -> int:
         """T', the time slots that are left of so many frames, rounded up."""
         return -(-frames // self.shrinks[0])
+
+    def places(self, height: int, width: int) -> tuple[int, int]:
+        """H', W' that `features` leaves of so many places."""
+        most = {"tokens": math.inf, "4x4": 4, "pooled": 1}[self.features]
+        return int(min(height, most)), int(min(width, most))
 
     def grid(self, frames: int, size: int) -> tuple[int, int, int]:
         """T', H', W' of the tokens of a clip of H = W = `size`."""

@@ -1,0 +1,17 @@
+"""Load an experiment's videos, the sample data set being drawn where it is missing."""
+
+from data_prep.drawn.sample import make_sample
+from hmdb_lib.config import Config
+from hmdb_lib.data.load import data_root, load
+from hmdb_lib.data.loader import ClipData
+from hmdb_lib.environment import Place
+
+
+def read_data(config: Config, place: Place) -> ClipData:
+    """Load an experiment's data from a machine's folders; draw the sample data set where it is missing."""
+    if config.data.dataset == "sample":
+        root = data_root(config, place)
+        if not root.exists():
+            print(f"drawing the sample data set in {root}")
+        make_sample(root)
+    return load(config, place)

@@ -1,0 +1,64 @@
+"""Define the commands `hmdb features` and `hmdb probe`. Needs no torch before they run."""
+# ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
+
+import argparse
+from pathlib import Path
+
+from hmdb_lib import config
+
+
+def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to a parser's sub-commands; the parsed arguments hold `run`, a function that takes them."""
+    features = subparsers.add_parser(
+        "features",
+        help="compute the tokens of a frozen backbone, before training asks for them",
+        usage="hmdb features [row] [key=value ...] [--config FILE]",
+    )
+    features.set_defaults(run=_features, stopped="stopped; the same command goes on, finished shards are kept")
+    probe = subparsers.add_parser(
+        "probe",
+        help="fit logistic regression and nearest neighbours on a frozen backbone's averaged tokens",
+        usage="hmdb probe [row] [key=value ...] [--protocol mteb] [--config FILE]",
+    )
+    probe.add_argument(
+        "--protocol", choices=["mteb"], help="mteb: as the public board judges: 8 videos of a class, ten draws"
+    )
+    probe.set_defaults(run=_probe)
+    for parser in (features, probe):
+        parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
+        told = "another config.yaml, a part of one, or a run's own"
+        parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
+
+
+def _features(asked: argparse.Namespace) -> None:
+    experiment = config.load(asked.row, ["model.frozen=all", *asked.changes], asked.config)
+    from hmdb_lib import environment
+    from hmdb_lib.features.load import FeatureData
+    from hmdb_lib.features.probe import prepare
+
+    data, _, tokens = prepare(experiment, environment.place())
+    FeatureData(data, experiment, tokens)
+    files = list(tokens.store.folder.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    print(f"features: {tokens.store.folder}, {len(files)} files, {size / 1e9:.3g} GB")
+    for path, reason in tokens.unreadable.items():
+        print(f"left out, cannot be read: {path}: {reason}")
+
+
+def _probe(asked: argparse.Namespace) -> None:
+    experiment = config.load(asked.row, ["model.frozen=all", "data.features=pooled", *asked.changes], asked.config)
+    from hmdb_lib.features import probe
+
+    if not asked.protocol:
+        table = probe.probe(experiment)
+        for line in table.itertuples():
+            chosen = ", ".join(f"{key}={getattr(line, key):g}" for key in ("C", "k") if getattr(line, key) > 0)
+            interval = f"[{line.accuracy_low:.3f}, {line.accuracy_high:.3f}]"
+            print(f"{line.Index}: test accuracy {line.accuracy:.3f} {interval} on {line.videos:.0f} videos, {chosen}")
+        return
+    accuracies = probe.probe_as_board(experiment)
+    mean = accuracies.mean()
+    print(f"8 videos of a class: accuracy {mean:.3f}, standard deviation {accuracies.std(ddof=1):.3f} over ten draws")
+    data = experiment.data
+    print("the public board, HMDB51 split 1" + ("" if data.name == "hmdb51" and data.split == 1 else " (other data):"))
+    print(probe.board(mean).to_string(index=False))

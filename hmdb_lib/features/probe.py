@@ -1,0 +1,199 @@
+"""Probe a frozen backbone: logistic regression and nearest neighbours on the average of each video's tokens."""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+
+from data_prep.load import read_data
+from hmdb_lib import environment, models
+from hmdb_lib.config import Config
+from hmdb_lib.data.loader import ClipData
+from hmdb_lib.device import choose_device
+from hmdb_lib.environment import Place
+from hmdb_lib.errors import UserError
+from hmdb_lib.features.extract import Tokens, Wanted
+from hmdb_lib.models import cost
+from hmdb_lib.results.metrics import nll, predictions_table, top_k
+from hmdb_lib.results.runs import Run
+from hmdb_lib.results.statistics import measure_test
+
+BOARD = Path(__file__).parent / "board.csv"
+# What is fitted -> its setting, the values that are tried, and how it is made.
+PROBES: dict[str, tuple[str, tuple, Callable[[Any], Any]]] = {
+    "logistic": (
+        "C",
+        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0),
+        lambda c: LogisticRegression(C=c, max_iter=1000),
+    ),
+    "neighbours": ("k", (1, 3, 5, 10, 20, 50), lambda k: KNeighborsClassifier(k)),
+}
+EXAMPLES, DRAWS, STEPS = 8, 10, 100  # of the board's protocol
+
+
+class Part(NamedTuple):
+    """Hold the vectors (videos, C) of a part, its class numbers (videos,), and its table of videos."""
+
+    vectors: np.ndarray
+    labels: np.ndarray
+    videos: pd.DataFrame
+
+
+def frozen(config: Config) -> Config:
+    """Copy an experiment with the whole backbone frozen, checked again. Raises UserError."""
+    if config.frozen:
+        return config
+    raise UserError("the backbone trains in this row, and only a frozen one has features; add model.frozen=all")
+
+
+def prepare(config: Config, place: Place) -> tuple[ClipData, models.VideoModel, Tokens]:
+    """Load an experiment's data, and its model with the weights that training starts from. Raises UserError."""
+    data = read_data(config, place)
+    torch.manual_seed(config.seed)  # as training draws the weights of what is not pretrained
+    model = models.build(classes=len(data.classes), **config.architecture())
+    models.load_pretrained(model, config.model.pretrained, data.classes)
+    models.channels_last(model)
+    return (
+        data,
+        model,
+        Tokens(config, model.backbone, choose_device(config.train.device, config.train.precision), place),
+    )
+
+
+def pooled(data: ClipData, tokens: Tokens, config: Config) -> dict[str, Part]:
+    """Average the tokens of each video's `evaluate.clips` clips, by part; videos that cannot be read are left out."""
+    parts = {}
+    for role, videos in data.tables.items():
+        wanted = Wanted.judged(data, videos, config, config.evaluate.clips, config.evaluate.crops)
+        found = tokens.of(data, wanted)
+        kept = videos[videos.path.isin(found.keys())].reset_index(drop=True)
+        if kept.empty:
+            raise UserError(f"{data.folder}: none of the {len(videos)} {role} videos can be read")
+        means = [found[path].float().mean((0, 1, 2, 3)) for path in kept.path]
+        parts[role] = Part(torch.stack(means).numpy(), kept.target.to_numpy(), kept)
+    return parts
+
+
+def probe(config: Config) -> pd.DataFrame:
+    """Fit logistic regression and k nearest neighbours on the average of each video's tokens; record both as runs.
+
+    C and k are chosen on the validation part, whose sources do not train; then training and validation videos are
+    fitted together, and the test part is judged once. Vectors are standardized.
+
+    Args:
+        config: of a row whose backbone is frozen; `data.features=pooled` stores the least.
+
+    Returns a line a probe: accuracy with its 95 % interval over source videos, and what was chosen. Raises UserError.
+
+    Example:
+        >>> hl.probe(hl.load_config("efficientnet_lite0_pool", **{"data.features": "pooled"}))
+
+    """
+    config, place = frozen(config), environment.place()
+    if not config.data.validation_share:
+        raise UserError("probes choose C and k on the validation part; set data.validation_share above 0")
+    runs = {kind: Run.start(named(config, kind), place.results) for kind in PROBES}
+    if not all(run.finished for run in runs.values()):
+        data, model, tokens = prepare(config, place)
+        parts = pooled(data, tokens, config)
+        about = {
+            "row": config.row,
+            **{"data": config.data.name, "split": config.data.split, "seed": config.seed, "quick": config.quick},
+            **{"final_fit": False, "classes": data.classes, "unreadable": tokens.unreadable},
+            **{"parameters": {"cnn": cost.count(model)["cnn"]}, "device": tokens.device.reason},
+            "commit": environment.commit(),
+        }
+        for kind, run in runs.items():
+            if not run.finished:
+                _fit(kind, run, parts, about)
+    lines = {run.config.title: {**run.summary["test"], **run.summary["chosen"]} for run in runs.values()}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("name")
+
+
+def named(config: Config, kind: str) -> Config:
+    """Name a probe's own run after the experiment."""
+    return config.model_copy(update={"name": f"{config.name or config.row}-{kind}"})
+
+
+def probe_as_board(config: Config) -> np.ndarray:
+    """Judge as the public board of embeddings (MTEB) does: accuracies of ten draws, which are not recorded.
+
+    Each draw takes 8 videos of each class out of those that train or validate, fits logistic regression (100 steps, no
+    scaling) on the averages of their tokens, and judges all test videos. Raises UserError.
+    """
+    config = frozen(config)
+    data, _, tokens = prepare(config, environment.place())
+    parts = pooled(data, tokens, config)
+    train, labels = _together(parts)
+    accuracies = []
+    for draw in tqdm(range(DRAWS), "draws"):
+        order = np.random.default_rng((config.seed, draw)).permutation(len(labels))
+        taken = np.concatenate([order[labels[order] == label][:EXAMPLES] for label in np.unique(labels)])
+        model = _fitted(LogisticRegression(max_iter=STEPS), train[taken], labels[taken])
+        accuracies.append(float((model.predict(parts["test"].vectors) == parts["test"].labels).mean()))
+    return np.array(accuracies)
+
+
+def board(accuracy: float, neighbours: int = 3) -> pd.DataFrame:
+    """The models of the public board, HMDB51's split 1, that are nearest above and below an accuracy."""
+    models_there = pd.read_csv(BOARD).sort_values("accuracy", ascending=False, kind="stable")
+    above, below = models_there[models_there.accuracy >= accuracy], models_there[models_there.accuracy < accuracy]
+    return pd.concat([above.tail(neighbours), below.head(neighbours)]).reset_index(drop=True)
+
+
+def _fit(kind: str, run: Run, parts: Mapping[str, Part], about: Mapping[str, Any]) -> None:
+    start = time.perf_counter()
+    setting, values, make = PROBES[kind]
+    train, validation, test = parts["train"], parts["validation"], parts["test"]
+    if kind == "neighbours":
+        values = [value for value in values if value <= len(train.labels)]
+    classes = about["classes"]
+    tried = {}
+    for value in values:
+        told = _probabilities(_scaled(make(value), train.vectors, train.labels), validation.vectors, len(classes))
+        # As in training: between equal accuracies the loss decides.
+        tried[value] = top_k(told, validation.labels, 1) - 1e-4 * nll(told, validation.labels)
+    chosen = max(tried, key=tried.__getitem__)
+    probabilities = _probabilities(_scaled(make(chosen), *_together(parts)), test.vectors, len(classes))
+    predictions = predictions_table(test.videos, probabilities, classes)
+    summary = dict(about) | {
+        "name": run.config.title,
+        "chosen": {setting: chosen},
+        "seconds": {"training": time.perf_counter() - start},
+        "test": measure_test(predictions),
+    }
+    run.finish(predictions, json.loads(json.dumps(summary)))
+
+
+def _together(parts: Mapping[str, Part]) -> tuple[np.ndarray, np.ndarray]:
+    learned = [parts[role] for role in ("train", "validation") if role in parts]
+    return np.concatenate([part.vectors for part in learned]), np.concatenate([part.labels for part in learned])
+
+
+def _scaled(classifier: Any, vectors: np.ndarray, labels: np.ndarray) -> Pipeline:
+    return _fitted(make_pipeline(StandardScaler(), classifier), vectors, labels)
+
+
+def _fitted(classifier: Any, vectors: np.ndarray, labels: np.ndarray) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the steps are part of the protocol
+        return classifier.fit(vectors, labels)
+
+
+def _probabilities(classifier: Any, vectors: np.ndarray, classes: int) -> np.ndarray:
+    """Probabilities (videos, classes); a class without training videos has zero."""
+    told = np.zeros((len(vectors), classes))
+    told[:, classifier.classes_] = classifier.predict_proba(vectors)
+    return told

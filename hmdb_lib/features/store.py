@@ -1,0 +1,114 @@
+"""Keep the tokens of clips in a folder of shards, which training reads without decoding or computing anything.
+
+A shard is one safetensors file: `tokens` (clips, T', H', W', C) of some videos one after the other, and as text the
+store's key, what kind of clips they are, the videos (path, bytes of the file, clips) and the tokens' CRC-32. It is
+written whole and never changed, so that a killed computation keeps its finished shards, and machines can share a folder.
+Shards are mapped into memory: a batch is copied straight from the system's file cache.
+"""
+
+import json
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hmdb_lib.environment import cores
+from hmdb_lib.files import report_full_disk, whole_file
+
+SHARD_BYTES = 256 * 2**20
+SHARD_SECONDS = 120.0  # what a killed computation loses at most
+
+
+class FeatureStore:
+    """Read and write the shards of a folder.
+
+    Args:
+        folder: made when the first shard is written.
+        key: says what the numbers depend on; a shard with another one is not read.
+        dtype: of the stored tokens.
+
+    """
+
+    def __init__(self, folder: Path, key: str, dtype: torch.dtype = torch.float16) -> None:
+        self.folder, self.key, self.dtype = Path(folder), key, dtype
+
+    def lock(self) -> FileLock:
+        """Hold the folder while computing: another process waits, and finds the tokens when its turn comes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock")
+
+    def read(self, kind: str, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+        """Map the tokens of one kind of clips into memory: path -> (clips, T', H', W', C).
+
+        `sizes` has the bytes of each video's file: tokens of another version of a video are left out, with a line. A
+        shard that does not fit its checksum, or its folder, is removed, with a line.
+        """
+        found, stale = {}, set()
+        files = sorted(self.folder.glob(f"{kind}-*.safetensors"))
+        with ThreadPoolExecutor(cores()) as pool:
+            for file, shard in zip(files, pool.map(self._open, files), strict=True):
+                if isinstance(shard, str):
+                    print(f"{file}: {shard}; its tokens are computed again")
+                    file.unlink(missing_ok=True)
+                    continue
+                for path, size, tokens in shard:
+                    if sizes.get(path) == size:
+                        found[path] = tokens
+                    elif path in sizes:
+                        stale.add(path)
+        if stale := stale - found.keys():
+            print(f"{self.folder}: {len(stale)} videos have changed, such as {min(stale)}; computed again")
+        return found
+
+    def write(self, kind: str, videos: Iterable[tuple[str, int, Tensor]]) -> None:
+        """Write videos (path, bytes of the file, tokens) as they come, a shard whenever there is enough for one.
+
+        What came before an interruption or an error is kept. Raises DiskError.
+        """
+        for part in self.folder.glob(".*.part"):  # of a killed process
+            part.unlink(missing_ok=True)
+        waiting: list[tuple[str, int, Tensor]] = []
+        held, since = 0, time.monotonic()
+        for path, size, tokens in videos:
+            waiting.append((path, size, tokens.to("cpu", self.dtype)))
+            held += waiting[-1][2].nbytes
+            if held >= SHARD_BYTES or time.monotonic() - since >= SHARD_SECONDS:
+                self._write(kind, waiting)
+                waiting, held, since = [], 0, time.monotonic()
+        if waiting:
+            self._write(kind, waiting)
+
+    def _write(self, kind: str, videos: list[tuple[str, int, Tensor]]) -> None:
+        tokens = torch.cat([tokens for _, _, tokens in videos])
+        index = json.dumps([(path, size, len(rows)) for path, size, rows in videos])
+        about = {"key": self.key, "videos": index, "crc32": str(_checksum(tokens))}
+        file = self.folder / f"{kind}-{uuid.uuid4().hex[:12]}.safetensors"
+        with report_full_disk(self.folder), whole_file(file) as part:
+            part.write_bytes(save({"tokens": tokens}, about))  # save_file hides the system's error for a full disk
+
+    def _open(self, file: Path) -> list[tuple[str, int, Tensor]] | str:
+        """Open a shard: its videos, or why it cannot be used."""
+        try:
+            with safe_open(file, "pt") as shard:
+                about, tokens = shard.metadata() or {}, shard.get_tensor("tokens")
+            if about["key"] != self.key or tokens.dtype != self.dtype:
+                return "holds tokens of other weights or settings"
+            if str(_checksum(tokens)) != about["crc32"]:
+                return "torn: the tokens do not fit their checksum"
+            videos = json.loads(about["videos"])
+            rows = tokens.split([count for _, _, count in videos])
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            return f"torn, or not a shard of this version ({error})"
+        return [(path, size, part) for (path, size, _), part in zip(videos, rows, strict=True)]
+
+
+def _checksum(tokens: Tensor) -> int:
+    return zlib.crc32(tokens.contiguous().view(torch.uint8).numpy().reshape(-1).data)
