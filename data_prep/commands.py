@@ -5,8 +5,14 @@ Only the standard library is imported before a command runs, so that help needs 
 # ruff: noqa: PLC0415 - for the same reason the modules that do the work are imported inside the functions
 
 import argparse
+import io
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,6 +86,30 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--classes", type=whole_number, default=36, metavar="N", help="number of classes (default: all %(default)s)"
     )
     parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a parsed command; return its exit code.
+
+    0; 2 for what a user can mend, which is told in one line on stderr; 130 after Ctrl-C; 141 where the program that
+    reads the output has ended, as `head` does.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
+    try:
+        with report_refusals():
+            code = arguments.run(arguments) or 0
+            sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141
+    except KeyboardInterrupt:
+        print(vars(arguments).get("stopped", "stopped"), file=sys.stderr)
+        return 130
 
 
 def _download(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,6 @@ import hmdb_lib.inference.commands
 import hmdb_lib.studies.commands
 import hmdb_lib.training.commands
 from hmdb_lib import environment
-from hmdb_lib.errors import UserError
 
 ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
 KEYED = ("train", "study", "features", "probe")  # commands that take key=value
@@ -44,14 +43,7 @@ def main(argv: Sequence[str]) -> int:
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] and argv[0] in KEYED else []
     arguments = parser.parse_args([word for word in argv if word not in keys], argparse.Namespace(changes=keys))
-    try:
-        return arguments.run(arguments) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(vars(arguments).get("stopped", "stopped"), file=sys.stderr)
-        return 130
+    return data_prep.commands.run(arguments)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Load clips for training and evaluation, in worker processes, as uint8, in an order that a seed fixes."""
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hmdb_lib.data.store import Source
 from hmdb_lib.data.video import Timeline, VideoError, read_frames, scan
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals
 
 
 class Videos:
@@ -68,12 +70,15 @@ class TrainClips(Dataset):
         return self._item(number, lambda timeline: self.rule.random(timeline, draw)[None])
 
     def _item(self, number: int, cut: Callable[[Timeline], np.ndarray]) -> tuple[int, int, np.ndarray] | Unreadable:
-        path = self.paths[number]
-        try:
-            indices = cut(self.source.timeline(path))  # clips, T
-            frames = self.source.read(path, indices.ravel())
-        except VideoError as error:
-            return Unreadable(path, str(error))
+        path, folder = self.paths[number], self.source.folder
+        with report_refusals():
+            try:
+                indices = cut(self.source.timeline(path))  # clips, T
+                frames = self.source.read(path, indices.ravel())
+            except VideoError as error:
+                if not folder.is_dir() or not any(folder.iterdir()):
+                    raise UserError(f"{folder}: is gone or empty now; is its disk or Drive still mounted?") from error
+                return Unreadable(path, str(error))
         return number, self.labels[number], frames.reshape(*indices.shape, *frames.shape[1:])
 
 
@@ -138,6 +143,9 @@ class ClipData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.folder = folder  # where the paths of `videos` start
+        for name in videos.path:
+            if not _is_utf8(name):
+                raise UserError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8; rename it, as convmv does")
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
         videos = videos.assign(target=videos.label.map(numbers))
@@ -195,6 +203,10 @@ class ClipData(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             **how,
         )
+
+
+def _is_utf8(name: str) -> bool:
+    return os.fsencode(name).decode(errors="replace") == name
 
 
 def _read_timelines(manifest: Path) -> dict[str, Timeline]:

@@ -21,6 +21,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import is_gone
 
 _PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
@@ -216,6 +217,8 @@ def _open(path: Path | str) -> Iterator[tuple[av.container.InputContainer, av.Vi
         # `file:` keeps libav from reading a protocol into a name.
         container = av.open(f"file:{path}", **_ANY_METADATA)
     except (av.error.FFmpegError, OSError) as error:
+        if is_gone(error):
+            raise
         raise VideoError(f"{path}: is not a video file, or a damaged one ({error.strerror})") from error
     with container:
         stream = container.streams.best("video")
@@ -229,6 +232,8 @@ def _open(path: Path | str) -> Iterator[tuple[av.container.InputContainer, av.Vi
         try:
             yield container, stream
         except av.error.FFmpegError as error:
+            if is_gone(error):
+                raise
             raise VideoError(f"{path}: its frames cannot be turned into pixels ({error.strerror})") from error
 
 
@@ -248,6 +253,8 @@ def _decode(
         except av.error.InvalidDataError:
             packet = None  # the rest of the file cannot be read: a truncated one ends here
         except (av.error.FFmpegError, OSError) as error:
+            if is_gone(error):
+                raise
             raise VideoError(f"{path}: cannot be read from frame {number} on ({error.strerror})") from error
         if packet is None:
             break

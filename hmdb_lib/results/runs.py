@@ -12,7 +12,7 @@ import pandas as pd
 from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import whole_file
+from hmdb_lib.files import remove_dead_parts, whole_file
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -38,6 +38,8 @@ class Run:
         if not run.holds(config):
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_whole(run.folder / "config.yaml", config.to_yaml())
+        for folder in (run.folder, run.checkpoints):
+            remove_dead_parts(folder)
         return run
 
     @classmethod
