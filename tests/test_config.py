@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from hmdb_lib import cli, config
+from hmdb_lib import config
 from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 
@@ -215,11 +215,3 @@ def test_the_whole_backbone_or_some_of_its_parts_can_be_frozen():
     assert config.load(overrides=["model.frozen=all"]).architecture()["backbone_options"] == {"frozen": "all"}
     with pytest.raises(UserError, match=r"model\.frozen=\"some\" should be"):
         config.load(overrides=["model.frozen=some"])
-
-
-def test_the_doctor_tells_versions_device_and_folders(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
-    assert cli.main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert "torch 2" in told
-    assert f"results: {tmp_path / 'results'}, " in told
