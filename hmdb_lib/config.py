@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
@@ -61,6 +61,8 @@ class Data(Section):
     dataset: Literal["auto", "sample", "hmdb51", "folder"]
     root: str | None
     split: Count
+    folds: Annotated[int, Field(ge=2)]
+    group: str | None
     limit: Count | None
     sources: Count | None
     validation_share: Annotated[float, Field(strict=False, ge=0, le=0.5)]
@@ -76,6 +78,17 @@ class Data(Section):
     store: str
     features: Literal["tokens", "4x4", "pooled"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+
+    @field_validator("group")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        if not groups:
+            raise ValueError("needs a group in brackets, which is the source, such as '(.+)_[0-9]+'")
+        return pattern
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Data":

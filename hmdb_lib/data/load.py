@@ -6,6 +6,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config
+from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
@@ -30,13 +31,24 @@ def load(config: Config, place: Place) -> ClipData:
             raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
     elif data.dataset == "folder" and not data.root:
         raise UserError("data=folder needs data.root=<folder of class folders>")
-    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
+    videos = read_videos(
+        data.dataset,
+        root,
+        data.split,
+        data.validation_share,
+        config.seed,
+        folds=data.folds,
+        group=data.group,
+    )
+    if config.train.objective == "classify":
+        check_classes(videos, root)
     missing = int((~videos.present).sum())
     if missing:
-        told = f"{missing} of {len(videos)} listed videos are not on disk"
+        first = video_folder(data.dataset, root) / videos.path[~videos.present].iloc[0]
+        told = f"{missing} of {len(videos)} listed videos are not on disk, such as {first}"
         if data.on_error == "stop":
             raise UserError(f"{root}: {told} (data.on_error: stop)")
-        print(f"{told} and left out; python -m data_prep verify names them")
+        print(f"{told}; they are left out")
     videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
     if config.train.final_fit:
         videos["role"] = videos.role.replace("validation", "train")

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from hmdb_lib.config import load
-from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.hmdb51 import read_split
+from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.splits import hold_out, limit, limit_sources, read_videos
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
@@ -152,7 +153,7 @@ def test_kinetics_layout_has_its_parts_in_folders(tmp_path):
     ("index", "told"),
     [
         ("name,label\na.avi,x\n", "needs the columns path and label"),
-        ("path,label,fold\nx/a.avi,x,2\n", "data.split=1: .* has the folds 2"),
+        ("path,label,fold\nx/a.avi,x,2\n", "data.split=1: .* the folds 2"),
         ("path,label,split\nx/a.avi,x,trian\n", "holds 'trian'"),
     ],
 )
