@@ -11,10 +11,17 @@ KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then
 def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Put predictions into the columns of predictions.csv.
 
-    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes).
+    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes). A class
+    called video, group or label, say, has " (class)" behind its name.
     """
     keys = videos.rename(columns={"path": "video"})[KEYS].reset_index(drop=True)
-    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
+    keys["label"] = keys.label.map(_column)
+    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(map(_column, classes)))], axis=1)
+
+
+def _column(name: str) -> str:
+    """Name a class so that its column is no other: `judge_lengths` adds two."""
+    return f"{name} (class)" if name.removesuffix(" (class)") in (*KEYS, "frames", "native_frames") else name
 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:

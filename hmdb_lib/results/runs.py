@@ -13,6 +13,7 @@ from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
+from hmdb_lib.results.metrics import KEYS
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -93,7 +94,8 @@ class Run:
     @property
     def predictions(self) -> pd.DataFrame:
         """Read the finished run's test videos: video, group, label, then the probability of each class."""
-        return pd.read_csv(self.folder / "predictions.csv", dtype={"video": str, "group": str, "label": str})
+        texts = dict.fromkeys(KEYS, str)  # a class may be called None or NA
+        return pd.read_csv(self.folder / "predictions.csv", dtype=texts, keep_default_na=False)
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""
