@@ -75,6 +75,7 @@ class Data(Section):
     flip: bool
     normalize: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
+    max_lost: Annotated[float, Field(strict=False, ge=0, le=1)]
     store: str
     features: Literal["tokens", "4x4", "pooled"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]

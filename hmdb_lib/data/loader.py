@@ -135,8 +135,10 @@ class ClipData(L.LightningDataModule):
         seed: int = 0,
         choose_on: str = "validation",
         folder: Path = Path(),
+        identity: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.identity = identity or {}  # see `load.identify`
         self.folder = folder  # where the paths of `videos` start
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}

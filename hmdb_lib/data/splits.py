@@ -49,7 +49,8 @@ def read_videos(
     if group is not None or "group" not in videos:
         named = dataset == "folder" or group is not None
         videos["group"] = find_groups(videos.path.tolist(), group) if named else videos.path.map(source_group)
-    if "role" not in videos:
+    cut = "role" not in videos
+    if cut:
         videos["role"] = np.where(make_folds(videos, folds, root) == split, "test", "train")
         if split > folds:
             raise UserError(f"data.split={split}: {root} is cut into data.folds={folds} folds; give 1 to {folds}")
@@ -69,6 +70,7 @@ def read_videos(
                 f"{root}, split {split}: no {role} videos are there; {_what_is_there(videos, folder)}"
                 + hint * (role == "validation")
             )
+    videos.attrs["cut"] = cut  # into folds, by this function
     return videos[["path", "label", "group", "role", "present"]]
 
 

@@ -17,7 +17,7 @@ from hmdb_lib.results.metrics import KEYS
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
-    *("data.root", "data.store", "data.workers", "data.on_error"),
+    *("data.root", "data.store", "data.workers", "data.on_error", "data.max_lost"),
     *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 
@@ -66,6 +66,35 @@ class Run:
                 f"{self.folder}: holds another experiment: {changes}; give this one a folder of its own with name=..."
             )
         return True
+
+    def keep_data(self, data: dict[str, Any]) -> None:
+        """Record which data the run is of, see `hmdb_lib.data.load.identify`.
+
+        Raises UserError where it is of others. A run of an older release has no record and goes on, except where the
+        folds are cut, which older releases cut otherwise.
+        """
+        file = self.folder / "data.json"
+        if file.exists():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            if before != data:
+                there, now = (
+                    f"{', '.join(f'{n} {part}' for part, n in of['parts'].items())} of {len(of['classes'])} classes"
+                    for of in (before, data)
+                )
+                told = f"{there} there, {now} now" if there != now else f"{now}, but other paths, parts or sizes"
+                raise UserError(
+                    f"{self.folder}: is of other data: {told}; give these a folder of their own with name=..."
+                )
+        elif not len(self.metrics):
+            write_whole(file, json.dumps(data, indent=2) + "\n")
+        elif data["cut"]:
+            raise UserError(f"{self.folder}: was begun before folds were disjoint; begin anew with name=...")
+
+    def abandon(self) -> None:
+        """Remove what a first start left that failed before its first epoch, so that it refuses no other."""
+        if not len(self.metrics) and not self.last.exists():
+            for name in ("config.yaml", "data.json"):
+                (self.folder / name).unlink(missing_ok=True)
 
     @property
     def config(self) -> Config:

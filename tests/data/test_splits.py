@@ -70,7 +70,14 @@ def test_listed_videos_that_are_not_on_disk_are_marked(mini, real_data):
 
 
 def test_the_real_clips_come_out_of_the_loaders_with_their_labels(mini):
-    changes = ["data=hmdb51", f"data.root={mini}", "data.workers=0", "data.split=3", "model.pretrained=none"]
+    changes = [
+        "data=hmdb51",
+        f"data.root={mini}",
+        "data.workers=0",
+        "data.split=3",
+        "data.max_lost=0.999",
+        "model.pretrained=none",
+    ]
     data = read_data(load(overrides=changes), place())
     seen = {}
     loaders = {"train": data.train_dataloader(), "validation": data.val_dataloader(), "test": data.test_dataloader()}
