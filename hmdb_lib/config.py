@@ -63,10 +63,13 @@ class Data(Section):
     split: Count
     folds: Annotated[int, Field(ge=2)]
     group: str | None
+    classes: list[str] | str | None
     limit: Count | None
+    per_class: Count | None
     sources: Count | None
     validation_share: Annotated[float, Field(strict=False, ge=0, le=0.5)]
     frames: Count
+    sampling: Literal["window", "segments"]
     clip_seconds: Positive | None
     frame_step: Positive | None
     short: Literal["loop", "last"]
@@ -202,6 +205,8 @@ class Train(Section):
     views: Count
     batch_size: Count | Literal["auto"]
     accumulate: Count
+    class_weights: Literal["none", "balanced"]
+    sampler: Literal["shuffle", "balanced"]
     optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
     backbone_lr: Positive
@@ -288,6 +293,12 @@ class Config(Section):
     def _validation_where_it_is_needed(self) -> "Config":
         if not self.data.validation_share and (self.train.final_fit or self.train.objective == "masked"):
             raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_not_consecutive(self) -> "Config":
+        if self.data.sampling == "segments" and self.evaluate.clips == "consecutive":
+            raise ValueError("evaluate.clips=consecutive goes with data.sampling=window alone; give a number or all")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from hmdb_lib.config import Config, Data
 from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source
 from hmdb_lib.data.video import VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
@@ -57,6 +57,7 @@ def load(config: Config, place: Place) -> ClipData:
         choose_on=config.train.choose_on,
         folder=folder,
         identity=identity,
+        balanced=config.train.sampler == "balanced",
     )
 
 
@@ -80,6 +81,7 @@ def read_table(config: Config, place: Place) -> pd.DataFrame:
         config.seed,
         folds=data.folds,
         group=data.group,
+        classes=_classes(data.classes),
     )
     if config.train.objective == "classify":
         check_classes(videos, root)
@@ -93,10 +95,22 @@ def read_table(config: Config, place: Place) -> pd.DataFrame:
         stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in missing}, data)
     cut = videos.attrs["cut"]
     videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
+    videos = limit_training(videos, data.per_class, config.seed)
     if config.train.final_fit:
         videos["role"] = videos.role.replace("validation", "train")
     videos.attrs["cut"] = cut
     return videos
+
+
+def _classes(given: list[str] | str | None) -> list[str] | None:
+    """Read data.classes: a list of names, or a file with one a line."""
+    if not isinstance(given, str):
+        return given
+    try:
+        lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"data.classes={given}: is neither a list nor a text file ({error})") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def identify(videos: pd.DataFrame, folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Split a data set into training, validation and test videos that share no source video."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def read_videos(
     *,
     folds: int = 5,
     group: str | None = None,
+    classes: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Read the videos of one split of a data set into one table.
 
@@ -29,7 +31,7 @@ def read_videos(
     `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
     not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, the fold of a
     folder's index that tests, or one of the `folds` into which class folders without parts are cut. `group` is
-    data.group. Without a `validation_share` all but the test videos train. Raises UserError when the folder does not
+    data.group; of `classes` alone where they are given. Without a `validation_share` all but the test videos train. Raises UserError when the folder does not
     hold such a data set, when a source or a file is in two parts, and for a split that the data do not have.
     """
     root = Path(root)
@@ -46,6 +48,8 @@ def read_videos(
         if listing.folds and split not in listing.folds:
             own = "one split alone" if listing.folds == (1,) else f"the folds {', '.join(map(str, listing.folds))}"
             raise UserError(f"data.split={split}: {listing.source} has parts of its own, {own}")
+    if classes is not None:
+        videos = keep_classes(videos, classes, root)
     if group is not None or "group" not in videos:
         named = dataset == "folder" or group is not None
         videos["group"] = find_groups(videos.path.tolist(), group) if named else videos.path.map(source_group)
@@ -121,6 +125,30 @@ def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
             room -= clips
             taken.append(counts.index[group])
     return videos.group.isin(taken)
+
+
+def keep_classes(videos: pd.DataFrame, classes: Sequence[str], root: Path) -> pd.DataFrame:
+    """Keep the videos of some classes. Raises UserError for one that there is not."""
+    known = sorted(videos.label.unique())
+    for name in classes:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or known
+            raise UserError(
+                f"data.classes: {root} has no class {name!r}; the nearest of {len(known)} is {nearest[0]!r}"
+            )
+    return videos[videos.label.isin(classes)].reset_index(drop=True)
+
+
+def limit_training(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
+    """Training videos of at most `count` a class, drawn by the seed; the other parts stay as they are.
+
+    A larger count keeps the videos of a smaller one.
+    """
+    if count is None:
+        return videos
+    order = pd.Series(np.random.default_rng(seed).permutation(len(videos)), videos.index)
+    rank = order.groupby([videos.role, videos.label]).rank()
+    return videos[(videos.role != "train") | (rank <= count)].reset_index(drop=True)
 
 
 def limit_sources(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Turn the probabilities of clips into one prediction a video, and predictions into accuracies. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -109,6 +110,12 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }
+
+
+def mean_beside(summary: Mapping[str, Any]) -> str:
+    """Text of the accuracy averaged over classes, to stand behind the accuracy where class sizes differ by more than 2."""
+    uneven = summary.get("imbalance", 1) > 2
+    return f", mean over classes {summary['test']['mean_class_accuracy']:.3f}," if uneven else ""
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

@@ -27,6 +27,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
@@ -69,7 +70,8 @@ class Resolved:
         if "test" not in summary:
             return f"finished: reconstruction error {summary['last_epoch']['val_loss']:.3f}: {self.run.folder}"
         test = summary["test"]
-        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {self.run.folder}"
+        beside = mean_beside(summary)
+        return f"finished: test accuracy {test['accuracy']:.3f}{beside} on {test['videos']} videos: {self.run.folder}"
 
 
 def resolve(config: Config, place: environment.Place | None = None) -> Resolved:

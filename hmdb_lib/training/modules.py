@@ -141,6 +141,14 @@ class VideoClassifier(TrainingModule):
         super().__init__(config, model, run, loaded)
         self.classes: int = model.classes  # pyright: ignore[reportAttributeAccessIssue]
         self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
+        self.weight: Tensor | None = None  # of each class in the loss
+
+    def on_fit_start(self) -> None:
+        """Weigh the classes of the loss, with train.class_weights=balanced: the mean over training videos is 1."""
+        if self.config.train.class_weights == "balanced":
+            data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            counts = np.bincount(data.tables["train"].target, minlength=self.classes)
+            self.weight = torch.tensor(counts.sum() / (counts > 0).sum() / counts.clip(1), dtype=torch.float32)
 
     def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
         """Write summary, predictions and curves."""
@@ -162,7 +170,9 @@ class VideoClassifier(TrainingModule):
             return None
         logits, targets = self.predict_training(batch)
         self._note("train", batch["videos"], batch["labels"], logits)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.train.label_smoothing)
+        weight = None if self.weight is None else self.weight.to(logits.device)
+        smoothing = self.config.train.label_smoothing
+        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=smoothing)
         self.log("train_step_loss", loss, prog_bar=True)
         self.stop_at_nonsense(loss)
         return loss
