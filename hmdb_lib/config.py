@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
@@ -61,10 +61,15 @@ class Data(Section):
     dataset: Literal["auto", "sample", "hmdb51", "folder"]
     root: str | None
     split: Count
+    folds: Annotated[int, Field(ge=2)]
+    group: str | None
+    classes: list[str] | str | None
     limit: Count | None
+    per_class: Count | None
     sources: Count | None
     validation_share: Annotated[float, Field(strict=False, ge=0, le=0.5)]
     frames: Count
+    sampling: Literal["window", "segments"]
     clip_seconds: Positive | None
     frame_step: Positive | None
     short: Literal["loop", "last"]
@@ -73,9 +78,21 @@ class Data(Section):
     flip: bool
     normalize: Literal["weights", "published"]
     on_error: Literal["skip", "stop"]
+    max_lost: Annotated[float, Field(strict=False, ge=0, le=1)]
     store: str
     features: Literal["tokens", "4x4", "pooled"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+
+    @field_validator("group")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is not a regular expression ({error})") from None
+        if not groups:
+            raise ValueError("needs a group in brackets, which is the source, such as '(.+)_[0-9]+'")
+        return pattern
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Data":
@@ -197,6 +214,8 @@ class Train(Section):
     views: Count
     batch_size: Count | Literal["auto"]
     accumulate: Count
+    class_weights: Literal["none", "balanced"]
+    sampler: Literal["shuffle", "balanced"]
     optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
     backbone_lr: Positive
@@ -283,6 +302,12 @@ class Config(Section):
     def _validation_where_it_is_needed(self) -> "Config":
         if not self.data.validation_share and (self.train.final_fit or self.train.objective == "masked"):
             raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_not_consecutive(self) -> "Config":
+        if self.data.sampling == "segments" and self.evaluate.clips == "consecutive":
+            raise ValueError("evaluate.clips=consecutive goes with data.sampling=window alone; give a number or all")
         return self
 
     @model_validator(mode="after")

@@ -16,8 +16,8 @@ import pandas as pd
 from filelock import FileLock
 
 from data_prep.drawn.scene import Take
-from hmdb_lib.data.hmdb51 import source_group
 from hmdb_lib.data.parallel import parallel_map
+from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.video import write_video
 from hmdb_lib.errors import UserError
 

@@ -10,7 +10,8 @@ import pandas as pd
 from tqdm.contrib.concurrent import thread_map
 
 from hmdb_lib.data.find import find_videos
-from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.hmdb51 import read_split
+from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import sha256_of, whole_file

@@ -1,25 +1,12 @@
-"""Read the names of HMDB51's clips and its split lists."""
+"""Read HMDB51's split lists."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from hmdb_lib.errors import UserError
 
-# <source>_<body: half, upper, full, lower>_<camera moves or not>_np<people>_<view>_<quality>_<number>
-_NAME = re.compile(r"(?P<source>.+)_[hufl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+$")
 ROLES = {0: "unused", 1: "train", 2: "test"}
-
-
-def source_group(name: str) -> str:
-    """Name the source video that a clip was cut from: clips of one group must not lie on both sides of a split.
-
-    `name`: a file name, with or without folder and ending. A name of another pattern than HMDB51's is its own group.
-    """
-    stem = Path(name).name.removesuffix(".avi")
-    match = _NAME.match(stem)
-    return match["source"] if match else stem
 
 
 def read_split(folder: Path, split: int) -> pd.DataFrame:

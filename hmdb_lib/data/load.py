@@ -1,16 +1,21 @@
 """Load the data of a configuration: choose what frames are read from, check it, make the loaders."""
 
-from concurrent.futures import ProcessPoolExecutor
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from tqdm.auto import tqdm
 
-from hmdb_lib.config import Config
+from hmdb_lib.config import Config, Data
+from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.splits import limit, limit_sources, read_videos, video_folder
+from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source
-from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.data.video import VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
 
@@ -24,32 +29,25 @@ def data_root(config: Config, place: Place) -> Path:
 def load(config: Config, place: Place) -> ClipData:
     """Make the loaders of an experiment; print what data they read. Raises UserError for data that cannot be used."""
     data, root = config.data, data_root(config, place)
-    if data.dataset == "sample":
-        print("data: the sample data set of drawn figures, not HMDB51")
-        if not root.exists():
-            raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
-    elif data.dataset == "folder" and not data.root:
-        raise UserError("data=folder needs data.root=<folder of class folders>")
-    videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
-    missing = int((~videos.present).sum())
-    if missing:
-        told = f"{missing} of {len(videos)} listed videos are not on disk"
-        if data.on_error == "stop":
-            raise UserError(f"{root}: {told} (data.on_error: stop)")
-        print(f"{told} and left out; python -m data_prep verify names them")
-    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
-    if config.train.final_fit:
-        videos["role"] = videos.role.replace("validation", "train")
+    videos = read_table(config, place)
     folder = video_folder(data.dataset, root)
-    if data.on_error == "stop":
-        check_videos([folder / path for path in videos.path])
+    identity = identify(videos, folder)
     counts = videos.role.value_counts()
     print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
     # A user's own folder may hold another kind of manifest.csv.
     files = Videos(folder, data.size, None if data.dataset == "folder" else root / "manifest.csv")
+    source = choose_source(data.store, root, files, videos.path.tolist())
+    if data.on_error == "stop":
+        check_videos([folder / path for path in videos.path])
+    else:
+        known = source.opened if isinstance(source, FrameStore) else files.timelines
+        unknown = [path for path in videos.path if path not in known]
+        with ThreadPoolExecutor(cores()) as pool:  # libav decodes without Python's lock
+            reasons = dict(zip(unknown, pool.map(_fault_at_start, (folder / path for path in unknown)), strict=True))
+        stop_at_loss(videos, {path: reason for path, reason in reasons.items() if reason}, data)
     return ClipData(
         videos,
-        choose_source(data.store, root, files, videos.path.tolist()),
+        source,
         ClipRule.of(data),
         batch_size=config.train.batch_size if isinstance(config.train.batch_size, int) else 1,  # auto: not found yet
         test_clips=config.evaluate.clips,
@@ -58,7 +56,93 @@ def load(config: Config, place: Place) -> ClipData:
         seed=config.seed,
         choose_on=config.train.choose_on,
         folder=folder,
+        identity=identity,
+        balanced=config.train.sampler == "balanced",
     )
+
+
+def read_table(config: Config, place: Place) -> pd.DataFrame:
+    """Read the videos that an experiment uses, as `splits.read_videos` does, without those that are not on disk.
+
+    Raises UserError for data that cannot be used.
+    """
+    data, root = config.data, data_root(config, place)
+    if data.dataset == "sample":
+        print("data: the sample data set of drawn figures, not HMDB51")
+        if not root.exists():
+            raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
+    elif data.dataset == "folder" and not data.root:
+        raise UserError("data=folder needs data.root=<folder of class folders>")
+    videos = read_videos(
+        data.dataset,
+        root,
+        data.split,
+        data.validation_share,
+        config.seed,
+        folds=data.folds,
+        group=data.group,
+        classes=_classes(data.classes),
+    )
+    if config.train.objective == "classify":
+        check_classes(videos, root)
+    folder = video_folder(data.dataset, root)
+    missing = videos.path[~videos.present]
+    if len(missing):
+        told = f"{len(missing)} of {len(videos)} listed videos are not on disk, such as {folder / missing.iloc[0]}"
+        if data.on_error == "stop":
+            raise UserError(f"{root}: {told} (data.on_error: stop)")
+        print(f"{told}; they are left out")
+        stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in missing}, data)
+    cut = videos.attrs["cut"]
+    videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
+    videos = limit_training(videos, data.per_class, config.seed)
+    if config.train.final_fit:
+        videos["role"] = videos.role.replace("validation", "train")
+    videos.attrs["cut"] = cut
+    return videos
+
+
+def _classes(given: list[str] | str | None) -> list[str] | None:
+    """Read data.classes: a list of names, or a file with one a line."""
+    if not isinstance(given, str):
+        return given
+    try:
+        lines = Path(given).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"data.classes={given}: is neither a list nor a text file ({error})") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def identify(videos: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """Describe the data of a run, so that it is never taken for the run of others: data.json.
+
+    `parts` counts the videos of each part, `cut` tells whether the folds were cut here, and `sha256` is that of every
+    video's path, class, part and bytes.
+    """
+    lines = sorted(
+        f"{path}\t{label}\t{role}\t{(folder / path).stat().st_size}"
+        for path, label, role in zip(videos.path, videos.label, videos.role, strict=True)
+    )
+    return {
+        "parts": {str(role): int(count) for role, count in videos.role.value_counts().sort_index().items()},
+        "classes": sorted(videos.label.unique()),
+        "cut": bool(videos.attrs["cut"]),
+        "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
+    }
+
+
+def stop_at_loss(videos: pd.DataFrame, lost: Mapping[str, str], data: Data) -> None:
+    """Raise UserError where a part has lost all its videos, or more than the share data.max_lost of them.
+
+    `lost` maps paths to why they cannot be read.
+    """
+    for role, part in videos.groupby("role"):
+        gone = part.path[part.path.isin(lost.keys())]
+        if len(gone) == len(part) or len(gone) > data.max_lost * len(part):
+            raise UserError(
+                f"{len(gone)} of {len(part)} {role} videos cannot be read, more than data.max_lost={data.max_lost} "
+                f"allows: {lost[gone.iloc[0]]}{' ...' * (len(gone) > 1)}; mend them, or take them out of the data"
+            )
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:
@@ -99,6 +183,15 @@ def check_videos(paths: list[Path]) -> None:
         raise UserError(
             f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
         )
+
+
+def _fault_at_start(path: Path) -> str | None:
+    """Tell why not even the first frame of a file can be read; damage further on shows in training."""
+    try:
+        read_frames(path, [0])
+    except VideoError as error:
+        return str(error)
+    return None
 
 
 def _reason(path: Path) -> str | None:

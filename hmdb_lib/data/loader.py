@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,24 @@ class EpochSampler(Sampler[tuple[int, float]]):
 
     Order and draws depend on seed and epoch alone: not on the workers, the batch size or the number of processes
     (each process takes its own part, all parts equally long). `epoch` is asked at the start of each pass, because
-    after a resume Lightning starts the first one before it tells its samplers which epoch it is.
+    after a resume Lightning starts the first one before it tells its samplers which epoch it is. With the videos'
+    `classes` each class comes as often as another: as many videos an epoch are drawn, and some more than once.
     """
 
-    def __init__(self, videos: int, seed: int, epoch: Callable[[], int], rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        videos: int,
+        seed: int,
+        epoch: Callable[[], int],
+        rank: int = 0,
+        world: int = 1,
+        classes: Sequence[int] | None = None,
+    ) -> None:
         self.videos, self.seed, self.epoch, self.rank, self.world = videos, seed, epoch, rank, world
+        self.chances = None
+        if classes is not None:
+            rarity = 1 / np.bincount(classes)[classes]
+            self.chances = rarity / rarity.sum()
 
     def __len__(self) -> int:
         """Count the clips of an epoch on this process."""
@@ -115,9 +128,15 @@ class EpochSampler(Sampler[tuple[int, float]]):
     def __iter__(self) -> Iterator[tuple[int, float]]:
         """(video number, draw) pairs of this process."""
         random = np.random.default_rng((self.seed, self.epoch()))
-        order, draws = random.permutation(self.videos), random.random(self.videos)
-        for number in order[self.rank :: self.world][: len(self)]:
-            yield int(number), float(draws[number])
+        if self.chances is None:
+            order = random.permutation(self.videos)
+        else:
+            order = random.choice(self.videos, self.videos, p=self.chances)
+        draws = random.random(self.videos)
+        places = draws[order] if self.chances is None else draws  # a video drawn again gets another clip
+        mine = slice(self.rank, None, self.world)
+        for number, place in list(zip(order[mine], places[mine], strict=True))[: len(self)]:
+            yield int(number), float(place)
 
 
 class ClipData(L.LightningDataModule):
@@ -140,8 +159,12 @@ class ClipData(L.LightningDataModule):
         seed: int = 0,
         choose_on: str = "validation",
         folder: Path = Path(),
+        identity: dict[str, Any] | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
+        self.balanced = balanced  # training draws each class as often
+        self.identity = identity or {}  # see `load.identify`
         self.folder = folder  # where the paths of `videos` start
         for name in videos.path:
             if not _is_utf8(name):
@@ -161,7 +184,8 @@ class ClipData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""
         dataset = self._training_clips()
-        sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share())
+        classes = self.tables["train"].target.tolist() if self.balanced else None
+        sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share(), classes)
         full = len(sampler) >= self.batch_size
         return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
 

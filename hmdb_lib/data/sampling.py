@@ -18,13 +18,17 @@ class ClipRule:
     """Cut clips of `frames` frames: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
 
     `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame. A
-    frame that stays on show for longer than the clip's step is taken as often as that. Raises UserError.
+    frame that stays on show for longer than the clip's step is taken as often as that.
+    With `sampling` segments a clip is one frame from each of `frames` equal parts of the whole video (Temporal Segment
+    Networks, arXiv 1608.00859): a random one to train on, evenly spread ones to judge by; the other settings say
+    nothing. Raises UserError.
     """
 
     frames: int
     clip_seconds: float | None = None
     frame_step: float | None = None
     short: str = "loop"
+    sampling: str = "window"
 
     def __post_init__(self) -> None:
         spans = [span for span in (self.clip_seconds, self.frame_step) if span is not None]
@@ -37,7 +41,7 @@ class ClipRule:
     @classmethod
     def of(cls, data: "Data") -> "ClipRule":
         """Take the rule from a configuration's section `data`."""
-        return cls(data.frames, data.clip_seconds, data.frame_step, data.short)
+        return cls(data.frames, data.clip_seconds, data.frame_step, data.short, data.sampling)
 
     def longer(self, frames: int) -> "ClipRule":
         """Make the rule for clips of another number of frames, at the same frames a second."""
@@ -47,8 +51,10 @@ class ClipRule:
     def whole(self, timeline: Timeline) -> np.ndarray:
         """Frame indices (T,) of a video from its first frame to its last, as one clip of whatever length it takes.
 
-        A video that is shorter than a clip gives that clip.
+        A video that is shorter than a clip gives that clip. With segments it is the middle frame of each.
         """
+        if self.sampling == "segments":
+            return self._in_parts(timeline, 0.5)
         count = math.floor(self._end(timeline) / self._step(timeline) + 1e-6) + 1
         if count <= self.frames:
             return self._at(timeline, 0.0)
@@ -56,7 +62,12 @@ class ClipRule:
         return np.searchsorted(timeline.times, moments + 1e-6, side="right") - 1
 
     def random(self, timeline: Timeline, draw: float) -> np.ndarray:
-        """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where."""
+        """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where.
+
+        With segments it seeds where in its part each frame lies.
+        """
+        if self.sampling == "segments":
+            return self._in_parts(timeline, np.random.default_rng(int(draw * 2**53)).random(self.frames))
         return self._at(timeline, draw * self._room(timeline))
 
     def consecutive(self, timeline: Timeline) -> np.ndarray:
@@ -71,8 +82,12 @@ class ClipRule:
     def spread(self, timeline: Timeline, count: int | None) -> np.ndarray:
         """Frame indices (count, T) of clips from the first frame to the last, evenly spaced; one clip is centred.
 
-        `count` None gives as many clips as it takes for every frame of the video to be in one.
+        `count` None gives as many clips as it takes for every frame of the video to be in one. With segments, clip k of
+        n takes the frame in the middle of the k-th of n equal pieces of each part.
         """
+        if self.sampling == "segments":
+            count = count or self._frames_in_a_part(timeline)
+            return np.stack([self._in_parts(timeline, (number + 0.5) / count) for number in range(count)])
         room = self._room(timeline)
         if count is None:
             starts = self._covering(timeline, room)
@@ -87,6 +102,16 @@ class ClipRule:
         if clips != "all" and (not isinstance(clips, int) or clips < 1):
             raise UserError(f"clips={clips}: give a number from 1 on, all or consecutive")
         return self.spread(timeline, clips if isinstance(clips, int) else None)
+
+    def _in_parts(self, timeline: Timeline, shares: np.ndarray | float) -> np.ndarray:
+        """Frame indices (T,), each so far into its part; `shares` (T,) or one for all, in [0, 1)."""
+        moments = (np.arange(self.frames) + shares) / self.frames * timeline.duration
+        return self._shown(timeline, moments)
+
+    def _frames_in_a_part(self, timeline: Timeline) -> int:
+        """Count the clips that see every frame: pieces no longer than the shortest time that a frame is shown."""
+        shown = np.diff(np.append(timeline.times, timeline.duration))
+        return max(1, math.ceil(timeline.duration / self.frames / max(float(shown.min()), 1e-3) - 1e-6))
 
     def _step(self, timeline: Timeline) -> float:
         """Compute the seconds from one frame of the clip to the next. Both ends of the window are in the clip.
@@ -121,6 +146,9 @@ class ClipRule:
         if self.short == "loop":
             over = moments > self._end(timeline) + 1e-6
             moments = np.where(over, moments % timeline.duration, moments)
+        return self._shown(timeline, moments)
+
+    def _shown(self, timeline: Timeline, moments: np.ndarray) -> np.ndarray:
         # The frame on show at a moment; the margin forgives the rounding of times that are frame times themselves.
         indices = np.searchsorted(timeline.times, moments + 1e-6, side="right") - 1
         return indices.clip(0, timeline.frames - 1)

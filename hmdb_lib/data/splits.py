@@ -1,38 +1,66 @@
 """Split a data set into training, validation and test videos that share no source video."""
 
-import re
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hmdb_lib.data.find import find_videos
-from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.find import find_videos, locate
+from hmdb_lib.data.folders import Listing, read_folder, tell_empty_folders
+from hmdb_lib.data.hmdb51 import read_split
+from hmdb_lib.data.sources import check_sources, find_groups, source_group
 from hmdb_lib.errors import UserError
 
-# Folders of a data set that comes cut into parts, as Kinetics does.
-PARTS = {"train": "train", "val": "validation", "validate": "validation", "validation": "validation", "test": "test"}
 
-
-def read_videos(dataset: str, root: Path, split: int, validation_share: float, seed: int) -> pd.DataFrame:
+def read_videos(
+    dataset: str,
+    root: Path,
+    split: int,
+    validation_share: float,
+    seed: int,
+    *,
+    folds: int = 5,
+    group: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Read the videos of one split of a data set into one table.
 
     Columns: `path` (below `video_folder(dataset, root)`), `label` (the class's name), `group` (the source video),
     `role` (train, validation or test; videos without a part in the split are left out). Videos that are listed but
-    not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, or the fold
-    of a folder's index that tests. Without a `validation_share` all but the test videos train. Raises UserError when
-    the folder does not hold such a data set.
+    not on disk have `present` False. `dataset` is sample, hmdb51 or folder; `split` is HMDB51's 1 to 3, the fold of a
+    folder's index that tests, or one of the `folds` into which class folders without parts are cut. `group` is
+    data.group; of `classes` alone where they are given. Without a `validation_share` all but the test videos train. Raises UserError when the folder does not
+    hold such a data set, when a source or a file is in two parts, and for a split that the data do not have.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(
             f"data.root={root}: there is no such folder; python -m data_prep --help tells how to get the data"
         )
-    videos = _read_folder(root, split) if dataset == "folder" else _read_hmdb51(root, split)
-    videos = videos[videos.role != "unused"].reset_index(drop=True)
     folder = video_folder(dataset, root)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    videos["present"] = videos.path.isin(there)
+    found = find_videos(folder)
+    listing = read_folder(root, found, split) if dataset == "folder" else _read_hmdb51(root, found, split)
+    videos = listing.videos.reset_index(drop=True)
+    if dataset == "folder":
+        tell_empty_folders(root, found)
+        if listing.folds and split not in listing.folds:
+            own = "one split alone" if listing.folds == (1,) else f"the folds {', '.join(map(str, listing.folds))}"
+            raise UserError(f"data.split={split}: {listing.source} has parts of its own, {own}")
+    if classes is not None:
+        videos = keep_classes(videos, classes, root)
+    if group is not None or "group" not in videos:
+        named = dataset == "folder" or group is not None
+        videos["group"] = find_groups(videos.path.tolist(), group) if named else videos.path.map(source_group)
+    cut = "role" not in videos
+    if cut:
+        videos["role"] = np.where(make_folds(videos, folds, root) == split, "test", "train")
+        if split > folds:
+            raise UserError(f"data.split={split}: {root} is cut into data.folds={folds} folds; give 1 to {folds}")
+        print(f"parts: fold {split} of {folds} tests; the folds share neither videos nor sources")
+    check_sources(videos, root)
+    videos = videos[videos.role != "unused"].reset_index(drop=True)
     train = videos[videos.present & (videos.role == "train")]
     if not validation_share:
         videos["role"] = videos.role.replace("validation", "train")
@@ -41,13 +69,44 @@ def read_videos(dataset: str, root: Path, split: int, validation_share: float, s
         videos.loc[held_out.index[held_out], "role"] = "validation"
     for role in ("train", "validation", "test") if validation_share else ("train", "test"):
         if not (videos.present & (videos.role == role)).any():
-            raise UserError(f"{root}, split {split}: no {role} videos are there; {_what_is_there(videos)}")
-    return videos
+            hint = "; no source is small enough for data.validation_share: raise it, or 0 takes the last epoch"
+            raise UserError(
+                f"{root}, split {split}: no {role} videos are there; {_what_is_there(videos, folder)}"
+                + hint * (role == "validation")
+            )
+    videos.attrs["cut"] = cut  # into folds, by this function
+    return videos[["path", "label", "group", "role", "present"]]
 
 
 def video_folder(dataset: str, root: Path) -> Path:
     """Return the folder that a table's paths are relative to."""
     return Path(root) if dataset == "folder" else Path(root) / "videos"
+
+
+def make_folds(videos: pd.DataFrame, count: int, root: Path) -> pd.Series:
+    """Cut videos into disjoint folds, numbered from 1: sources stay whole, classes are spread evenly.
+
+    The largest sources come first, each into the fold that has least of its classes; equals come in an order that is
+    always the same. Raises UserError where there are fewer sources than folds, or a class has one source alone.
+    """
+    counts = pd.crosstab(videos.group, videos.label)
+    single = counts.columns[(counts > 0).sum() < 2]
+    if len(single):
+        raise UserError(
+            f"{root}: class {single[0]} has one source alone ({counts.index[counts[single[0]] > 0][0]}), which cannot "
+            "both train and test; add videos, leave it out with data.classes, or name the sources with data.group"
+        )
+    if len(counts) < count:
+        raise UserError(f"{root}: {len(counts)} sources cannot make data.folds={count} folds; give fewer or data.group")
+    shares = (counts / counts.sum()).to_numpy()
+    order = np.random.default_rng(0).permutation(len(counts))
+    order = order[np.argsort(-shares[order].sum(1), kind="stable")]
+    loads, fold_of = np.zeros((count, shares.shape[1])), {}
+    for number in order:
+        fold = int(np.argmin(loads @ shares[number] + 1e-6 * loads.sum(1)))
+        loads[fold] += shares[number]
+        fold_of[counts.index[number]] = fold + 1
+    return videos.group.map(fold_of)
 
 
 def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
@@ -68,6 +127,30 @@ def hold_out(videos: pd.DataFrame, share: float, seed: int) -> pd.Series:
     return videos.group.isin(taken)
 
 
+def keep_classes(videos: pd.DataFrame, classes: Sequence[str], root: Path) -> pd.DataFrame:
+    """Keep the videos of some classes. Raises UserError for one that there is not."""
+    known = sorted(videos.label.unique())
+    for name in classes:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1) or known
+            raise UserError(
+                f"data.classes: {root} has no class {name!r}; the nearest of {len(known)} is {nearest[0]!r}"
+            )
+    return videos[videos.label.isin(classes)].reset_index(drop=True)
+
+
+def limit_training(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
+    """Training videos of at most `count` a class, drawn by the seed; the other parts stay as they are.
+
+    A larger count keeps the videos of a smaller one.
+    """
+    if count is None:
+        return videos
+    order = pd.Series(np.random.default_rng(seed).permutation(len(videos)), videos.index)
+    rank = order.groupby([videos.role, videos.label]).rank()
+    return videos[(videos.role != "train") | (rank <= count)].reset_index(drop=True)
+
+
 def limit_sources(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
     """Training videos of at most `count` sources alone, drawn by the seed; the other parts stay as they are.
 
@@ -84,77 +167,23 @@ def limit(videos: pd.DataFrame, count: int | None) -> pd.DataFrame:
     return (videos if count is None else videos.groupby(["role", "label"]).head(count)).reset_index(drop=True)
 
 
-def _read_hmdb51(root: Path, split: int) -> pd.DataFrame:
+def _read_hmdb51(root: Path, found: Sequence[str], split: int) -> Listing:
     for part in ("videos", "splits"):
         if not (root / part).is_dir():
             raise UserError(
                 f"{root}: has no folder {part}/; expected videos/<class>/*.avi and splits/<class>_test_split1.txt"
             )
     videos = read_split(root / "splits", split)
-    videos["group"] = videos.path.map(source_group)
-    return videos
+    taken = locate(root / "videos", videos.path, found)
+    videos["present"] = videos.path.isin(taken.keys())
+    videos["path"] = [taken.get(path, path) for path in videos.path]
+    return Listing(videos, root)
 
 
-def _read_folder(root: Path, split: int) -> pd.DataFrame:
-    index = root / "index.csv"
-    if not index.exists() and any((root / name).is_dir() for name in PARTS):
-        return _read_parts(root)
-    if not index.exists():
-        paths = find_videos(root, depth=2)
-        if not paths:
-            raise UserError(f"{root}: holds neither index.csv nor <class>/<video> files")
-        videos = pd.DataFrame({"path": paths, "label": [path.partition("/")[0] for path in paths]})
-    else:
-        try:
-            videos = pd.read_csv(index, dtype={"path": str, "label": str, "group": str})
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{index}: is not a CSV table: {error}") from None
-        missing = {"path", "label"} - set(videos.columns)
-        if missing or videos.path.isna().any() or videos.label.isna().any():
-            raise UserError(f"{index}: needs the columns path and label, filled in every row")
-    if "group" not in videos:
-        videos["group"] = videos.path.map(source_group)
-    videos["role"] = _roles(videos, split, index)
-    return videos[["path", "label", "group", "role"]]
-
-
-def _read_parts(root: Path) -> pd.DataFrame:
-    """Kinetics' layout: <part>/<class>/<video>. A part without class folders (a test part without labels) is none."""
-    rows = [
-        (f"{name}/{path}", path.partition("/")[0], _kinetics_source(Path(path).stem), role)
-        for name, role in PARTS.items()
-        for path in find_videos(root / name, depth=2)
-    ]
-    videos = pd.DataFrame(rows, columns=["path", "label", "group", "role"])
-    if not (videos.role == "train").any():
-        raise UserError(f"{root}: has no folder train/<class>/ with videos beside its other parts")
-    if not (videos.role == "test").any():  # as Kinetics is mostly handed around: validation is what is published
-        videos["role"] = videos.role.replace("validation", "test")
-    return videos
-
-
-def _kinetics_source(stem: str) -> str:
-    """Return the YouTube video behind <id>_<start>_<end>."""
-    match = re.fullmatch(r"(.{11})_\d{6}_\d{6}", stem)
-    return match[1] if match else source_group(stem)
-
-
-def _roles(videos: pd.DataFrame, split: int, index: Path) -> pd.Series:
-    if "fold" in videos:
-        folds = sorted(videos.fold.unique())
-        if split not in folds:
-            raise UserError(f"data.split={split}: {index} has the folds {', '.join(map(str, folds))}")
-        return pd.Series(np.where(videos.fold == split, "test", "train"), videos.index)
-    if "split" in videos:
-        unknown = set(videos.split) - {"train", "validation", "test"}
-        if unknown:
-            raise UserError(f"{index}: the column split holds {unknown.pop()!r}; expected train, validation or test")
-        return videos.split
-    # Nothing says which videos test: a fifth does, by source; another data.split cuts another fifth.
-    return pd.Series(np.where(hold_out(videos, 0.2, split), "test", "train"), videos.index)
-
-
-def _what_is_there(videos: pd.DataFrame) -> str:
+def _what_is_there(videos: pd.DataFrame, folder: Path) -> str:
     counts = videos[videos.present].role.value_counts()
     there = ", ".join(f"{count} {role}" for role, count in counts.items()) or "none"
-    return f"{len(videos)} are listed, on disk: {there}"
+    gone = videos.path[~videos.present]
+    return f"{len(videos)} are listed, on disk: {there}" + (
+        f"; not there: {folder / gone.iloc[0]}" if len(gone) else ""
+    )

@@ -104,8 +104,8 @@ def probe(config: Config) -> pd.DataFrame:
     config, place = frozen(config), environment.place()
     if not config.data.validation_share:
         raise UserError("probes choose C and k on the validation part; set data.validation_share above 0")
-    runs = {kind: Run.start(named(config, kind), place.results) for kind in PROBES}
-    if not all(run.finished for run in runs.values()):
+    runs = {kind: Run.of(named(config, kind), place.results) for kind in PROBES}
+    if not all(run.holds(named(config, kind)) and run.finished for kind, run in runs.items()):
         data, model, tokens = prepare(config, place)
         parts = pooled(data, tokens, config)
         about = {
@@ -117,6 +117,7 @@ def probe(config: Config) -> pd.DataFrame:
         }
         for kind, run in runs.items():
             if not run.finished:
+                Run.start(named(config, kind), place.results).keep_data(data.identity)
                 _fit(kind, run, parts, about)
     lines = {run.config.title: {**run.summary["test"], **run.summary["chosen"]} for run in runs.values()}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("name")

@@ -1,6 +1,7 @@
 """Turn the probabilities of clips into one prediction a video, and predictions into accuracies. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,17 @@ KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then
 def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Put predictions into the columns of predictions.csv.
 
-    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes).
+    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes). A class
+    called video, group or label, say, has " (class)" behind its name.
     """
     keys = videos.rename(columns={"path": "video"})[KEYS].reset_index(drop=True)
-    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
+    keys["label"] = keys.label.map(_column)
+    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(map(_column, classes)))], axis=1)
+
+
+def _column(name: str) -> str:
+    """Name a class so that its column is no other: `judge_lengths` adds two."""
+    return f"{name} (class)" if name.removesuffix(" (class)") in (*KEYS, "frames", "native_frames") else name
 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:
@@ -102,6 +110,12 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }
+
+
+def mean_beside(summary: Mapping[str, Any]) -> str:
+    """Text of the accuracy averaged over classes, to stand behind the accuracy where class sizes differ by more than 2."""
+    uneven = summary.get("imbalance", 1) > 2
+    return f", mean over classes {summary['test']['mean_class_accuracy']:.3f}," if uneven else ""
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

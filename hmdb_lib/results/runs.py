@@ -13,10 +13,11 @@ from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
+from hmdb_lib.results.metrics import KEYS
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
-    *("data.root", "data.store", "data.workers", "data.on_error"),
+    *("data.root", "data.store", "data.workers", "data.on_error", "data.max_lost"),
     *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 
@@ -68,6 +69,35 @@ class Run:
             )
         return True
 
+    def keep_data(self, data: dict[str, Any]) -> None:
+        """Record which data the run is of, see `hmdb_lib.data.load.identify`.
+
+        Raises UserError where it is of others. A run of an older release has no record and goes on, except where the
+        folds are cut, which older releases cut otherwise.
+        """
+        file = self.folder / "data.json"
+        if file.exists():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            if before != data:
+                there, now = (
+                    f"{', '.join(f'{n} {part}' for part, n in of['parts'].items())} of {len(of['classes'])} classes"
+                    for of in (before, data)
+                )
+                told = f"{there} there, {now} now" if there != now else f"{now}, but other paths, parts or sizes"
+                raise UserError(
+                    f"{self.folder}: is of other data: {told}; give these a folder of their own with name=..."
+                )
+        elif not len(self.metrics):
+            write_whole(file, json.dumps(data, indent=2) + "\n")
+        elif data["cut"]:
+            raise UserError(f"{self.folder}: was begun before folds were disjoint; begin anew with name=...")
+
+    def abandon(self) -> None:
+        """Remove what a first start left that failed before its first epoch, so that it refuses no other."""
+        if not len(self.metrics) and not self.last.exists():
+            for name in ("config.yaml", "data.json"):
+                (self.folder / name).unlink(missing_ok=True)
+
     @property
     def config(self) -> Config:
         """Load the configuration the run was started with."""
@@ -95,7 +125,8 @@ class Run:
     @property
     def predictions(self) -> pd.DataFrame:
         """Read the finished run's test videos: video, group, label, then the probability of each class."""
-        return pd.read_csv(self.folder / "predictions.csv", dtype={"video": str, "group": str, "label": str})
+        texts = dict.fromkeys(KEYS, str)  # a class may be called None or NA
+        return pd.read_csv(self.folder / "predictions.csv", dtype=texts, keep_default_na=False)
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hmdb_lib import environment
 from hmdb_lib.inference.classifier import Classifier
+from hmdb_lib.results.metrics import predictions_table
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.training import experiment as training
@@ -69,13 +70,7 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Len
         seconds = (time.perf_counter() - start) / len(paths)
         known = {video.video: video.probabilities for video in found.videos}
         read = table[[path in known for path in paths]].reset_index(drop=True)
-        judged[length] = pd.concat(
-            [
-                read[["path", "group", "label"]].rename(columns={"path": "video"}),
-                pd.DataFrame(np.stack(list(known.values())), columns=classifier.classes),
-            ],
-            axis=1,
-        )
+        judged[length] = predictions_table(read, np.stack(list(known.values())), classifier.classes)
         accuracy, versus = accuracy_interval(judged[length]), compare(judged[length], judged[own])
         lines.append(
             {

@@ -156,6 +156,9 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
     """Find the jobs that are not finished and the seconds that each will take, and print both. Raises UserError."""
     missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
+    for job in jobs:
+        if job.run.finished:
+            training.check_data(training.Resolved(job.config, place, job.run, job.config.train.epochs))
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     return missing, expect(jobs, missing, place)
 

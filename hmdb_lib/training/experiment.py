@@ -1,5 +1,7 @@
 """Run one experiment from its configuration to its record: fit, resume, test, record. Lightning carries the loop."""
 
+import contextlib
+import io
 import logging
 import time
 import warnings
@@ -10,18 +12,22 @@ from functools import cached_property
 from typing import Any
 
 import lightning as L
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from data_prep.load import read_data
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config, load_config
+from hmdb_lib.data.load import data_root, identify, read_table, stop_at_loss
 from hmdb_lib.data.loader import ClipData
+from hmdb_lib.data.splits import video_folder
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
@@ -64,7 +70,8 @@ class Resolved:
         if "test" not in summary:
             return f"finished: reconstruction error {summary['last_epoch']['val_loss']:.3f}: {self.run.folder}"
         test = summary["test"]
-        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {self.run.folder}"
+        beside = mean_beside(summary)
+        return f"finished: test accuracy {test['accuracy']:.3f}{beside} on {test['videos']} videos: {self.run.folder}"
 
 
 def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
@@ -120,6 +127,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     resolved = resolve(config)
     config, run = resolved.config, resolved.run
     if resolved.state == "finished":
+        check_data(resolved)
         print(f"already finished, nothing to do: {run.folder}")
         if live:
             LiveCurves(run).draw()
@@ -129,10 +137,40 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     device = resolved.device
     if config.train.batch_size == "auto":
         config = config.changed("train", batch_size=find_batch_size(config, device))
-    run = Run.start(config, resolved.place.results)
     print(f"{device.reason}\nresults: {run.folder}")
+    is_new = resolved.state == "new"
+    run = Run.start(config, resolved.place.results)
+    try:
+        _fit_and_record(resolved, config, callbacks)
+    except BaseException:
+        if is_new:
+            run.abandon()
+        raise
+    return run
+
+
+def check_data(resolved: Resolved) -> None:
+    """Raise UserError where a finished run is of other data than those that its configuration names now.
+
+    What is not on this machine, or cannot be read, is not compared; neither is a run without a record of its data.
+    """
+    config, place = resolved.config, resolved.place
+    if not (resolved.run.folder / "data.json").exists() or not data_root(config, place).exists():
+        return
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            videos = read_table(config, place)
+            now = identify(videos, video_folder(config.data.dataset, data_root(config, place)))
+    except UserError:
+        return
+    resolved.run.keep_data(now)
+
+
+def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback]) -> None:
+    run, device = resolved.run, resolved.device
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, resolved.place)
+    run.keep_data(data.identity)
     last = newest_whole(run)
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
@@ -143,6 +181,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
     if config.frozen:
         data = FeatureData(data, config, Tokens(config, model.backbone, device, resolved.place))
+        stop_at_loss(pd.concat(data.tables.values()), data.unreadable, config.data)
     model, loaded = kind.wrap(model, config, loaded)
     if config.train.checkpointing:
         recompute_activations(model)
@@ -160,7 +199,6 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
             trainer.test(module, data, verbose=False)
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
-    return run
 
 
 def find_run(name: str | None = None, *, attention: bool = False) -> Run:
@@ -254,6 +292,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*training_step. returned .None.*")  # nothing could be read
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are, on purpose
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.15 renames

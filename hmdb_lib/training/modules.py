@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
+from hmdb_lib.data.load import stop_at_loss
 from hmdb_lib.data.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.masked import Masked, mask
@@ -67,6 +68,11 @@ class TrainingModule(L.LightningModule):
                 self.unreadable[path] = reason
                 print(f"\nskipped, cannot be read ({len(self.unreadable)} so far): {reason}")
         return len(batch["labels"]) > 0
+
+    def stop_at_loss(self, part: str) -> None:
+        """Raise UserError where too much of a part could not be read, see `hmdb_lib.data.load.stop_at_loss`."""
+        data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        stop_at_loss(data.tables[part], self.unreadable, self.config.data)
 
     def make_optimizer(self, *, fused: bool) -> Optimizer:
         """Make the configured optimizer, see `optim.make_optimizer`."""
@@ -135,6 +141,14 @@ class VideoClassifier(TrainingModule):
         super().__init__(config, model, run, loaded)
         self.classes: int = model.classes  # pyright: ignore[reportAttributeAccessIssue]
         self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
+        self.weight: Tensor | None = None  # of each class in the loss
+
+    def on_fit_start(self) -> None:
+        """Weigh the classes of the loss, with train.class_weights=balanced: the mean over training videos is 1."""
+        if self.config.train.class_weights == "balanced":
+            data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            counts = np.bincount(data.tables["train"].target, minlength=self.classes)
+            self.weight = torch.tensor(counts.sum() / (counts > 0).sum() / counts.clip(1), dtype=torch.float32)
 
     def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
         """Write summary, predictions and curves."""
@@ -156,7 +170,9 @@ class VideoClassifier(TrainingModule):
             return None
         logits, targets = self.predict_training(batch)
         self._note("train", batch["videos"], batch["labels"], logits)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.config.train.label_smoothing)
+        weight = None if self.weight is None else self.weight.to(logits.device)
+        smoothing = self.config.train.label_smoothing
+        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=smoothing)
         self.log("train_step_loss", loss, prog_bar=True)
         self.stop_at_nonsense(loss)
         return loss
@@ -185,6 +201,7 @@ class VideoClassifier(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metric that chooses the best epoch."""
+        self.stop_at_loss(self.config.train.choose_on)
         self._gather("validation")
         summary = self.scores["validation"].summary()
         self.log("val_video_accuracy", summary["video_accuracy"], prog_bar=True)
@@ -194,10 +211,12 @@ class VideoClassifier(TrainingModule):
 
     def on_test_epoch_end(self) -> None:
         """Gather the test scores of all processes."""
+        self.stop_at_loss("test")
         self._gather("test")
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's losses and accuracies of both parts."""
+        self.stop_at_loss("train")
         self._gather("train")
         parts = (("train", "train"), ("validation", "val"))
         self.write_epoch(
@@ -281,10 +300,12 @@ class MaskedModelling(TrainingModule):
 
     def on_validation_epoch_end(self) -> None:
         """Restore training's random numbers."""
+        self.stop_at_loss(self.config.train.choose_on)
         torch.random.set_rng_state(self.random)
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's losses."""
+        self.stop_at_loss("train")
         told = self.trainer.callback_metrics
         self.write_epoch({"train_loss": told["train_loss_epoch"].item(), "val_loss": told["val_loss"].item()})
 

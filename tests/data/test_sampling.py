@@ -138,3 +138,41 @@ def test_no_clip_asks_for_a_frame_that_is_not_there(short):
             clip = rule.random(even(frames, fps), 0.999999)
             assert clip.min() >= 0
             assert clip.max() < frames
+
+
+SEGMENTS = ClipRule(4, clip_seconds=2.0, sampling="segments")
+
+
+def test_segments_train_on_one_random_frame_of_each_equal_part_of_the_whole_video():
+    clips = np.array([SEGMENTS.random(even(40), draw) for draw in np.linspace(0, 1, 300, endpoint=False)])
+    for part in range(4):
+        assert set(clips[:, part]) == set(range(10 * part, 10 * part + 10))
+    assert SEGMENTS.random(even(40), 0.3).tolist() == SEGMENTS.random(even(40), 0.3).tolist()
+    assert len({tuple(clip - 10 * np.arange(4)) for clip in clips}) > 250, "each part draws a frame of its own"
+
+
+def test_segments_judge_by_the_middle_of_each_part_or_by_evenly_spread_frames_of_it():
+    assert SEGMENTS.spread(even(40), 1).tolist() == [[5, 15, 25, 35]]
+    assert SEGMENTS.judging(even(40), 2).tolist() == [[2, 12, 22, 32], [7, 17, 27, 37]]
+    assert SEGMENTS.whole(even(40)).tolist() == [5, 15, 25, 35]
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 5, 39, 40, 61, 500])
+def test_segments_see_every_frame_when_all_are_asked_for_and_repeat_those_of_a_short_video(frames):
+    clips = SEGMENTS.judging(even(frames), "all")
+    assert set(clips.ravel()) == set(range(frames))
+    assert (np.diff(clips, axis=1) >= 0).all()
+    assert (np.diff(SEGMENTS.random(even(frames), 0.7)) >= 0).all()
+
+
+def test_segments_are_equal_parts_of_the_time_where_the_rate_varies():
+    times = np.concatenate([np.arange(10) / 10, 1 + np.arange(30) / 30])  # a second at 10 fps, a second at 30
+    clip = ClipRule(2, clip_seconds=2.0, sampling="segments").spread(Timeline(times, 20.0), 1)[0]
+    assert times[clip].tolist() == [0.5, 1.5]
+
+
+def test_a_configuration_asks_for_segments_and_not_for_consecutive_ones():
+    changes = ["data.sampling=segments", "data.frames=8"]
+    assert ClipRule.of(load(overrides=changes).data).sampling == "segments"
+    with pytest.raises(UserError, match=r"evaluate\.clips=consecutive goes with data\.sampling=window alone"):
+        load(overrides=[*changes, "evaluate.clips=consecutive"])

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from hmdb_lib.config import load
-from hmdb_lib.data.hmdb51 import read_split, source_group
-from hmdb_lib.data.splits import hold_out, limit, limit_sources, read_videos
+from hmdb_lib.data.hmdb51 import read_split
+from hmdb_lib.data.sources import source_group
+from hmdb_lib.data.splits import hold_out, limit, limit_sources, limit_training, read_videos
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.training.experiment import read_data
@@ -69,7 +70,14 @@ def test_listed_videos_that_are_not_on_disk_are_marked(mini, real_data):
 
 
 def test_the_real_clips_come_out_of_the_loaders_with_their_labels(mini):
-    changes = ["data=hmdb51", f"data.root={mini}", "data.workers=0", "data.split=3", "model.pretrained=none"]
+    changes = [
+        "data=hmdb51",
+        f"data.root={mini}",
+        "data.workers=0",
+        "data.split=3",
+        "data.max_lost=0.999",
+        "model.pretrained=none",
+    ]
     data = read_data(load(overrides=changes), place())
     seen = {}
     loaders = {"train": data.train_dataloader(), "validation": data.val_dataloader(), "test": data.test_dataloader()}
@@ -152,7 +160,7 @@ def test_kinetics_layout_has_its_parts_in_folders(tmp_path):
     ("index", "told"),
     [
         ("name,label\na.avi,x\n", "needs the columns path and label"),
-        ("path,label,fold\nx/a.avi,x,2\n", "data.split=1: .* has the folds 2"),
+        ("path,label,fold\nx/a.avi,x,2\n", "data.split=1: .* the folds 2"),
         ("path,label,split\nx/a.avi,x,trian\n", "holds 'trian'"),
     ],
 )
@@ -169,3 +177,39 @@ def test_an_empty_folder_is_told(tmp_path):
         read_videos("folder", tmp_path, 1, 0.1, seed=0)
     with pytest.raises(UserError, match="no such folder"):
         read_videos("folder", tmp_path / "nowhere", 1, 0.1, seed=0)
+
+
+def test_fewer_videos_of_a_class_train_and_the_other_parts_stay():
+    videos = pd.DataFrame(
+        {"label": ["a"] * 9 + ["b"] * 5, "role": (["train"] * 7 + ["test"] * 2) + ["train"] * 4 + ["test"]}
+    )
+    videos["path"] = [str(number) for number in range(14)]
+    kept = {count: limit_training(videos, count, seed=1) for count in (2, 5, None)}
+    sizes = {count: table[table.role == "train"].label.value_counts().to_dict() for count, table in kept.items()}
+    assert sizes == {2: {"a": 2, "b": 2}, 5: {"a": 5, "b": 4}, None: {"a": 7, "b": 4}}
+    assert all((table.role == "test").sum() == 3 for table in kept.values())
+    assert set(kept[2].path) < set(kept[5].path)
+    assert set(limit_training(videos, 2, seed=2).path) != set(kept[2].path)
+
+
+@pytest.mark.parametrize("given", ["list", "file"])
+def test_some_classes_alone_are_taken(tiny_videos, tmp_path, given):
+    root = tmp_path / "three"
+    lines = ["path,label,group,split"]
+    for label in ("bright", "dark", "third"):
+        (root / label).mkdir(parents=True)
+        for source in (tiny_videos / ("dark" if label == "third" else label)).iterdir():
+            (root / label / source.name).symlink_to(source)
+            part = ("train", "train", "validation", "test")[int(source.stem) // 2 % 4]
+            lines.append(f"{label}/{source.name},{label},{label}{source.stem},{part}")
+    (root / "index.csv").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("third\nbright \n")
+
+    def classes(which):
+        return read_data(load(overrides=["data=folder", f"data.root={root}", f"data.classes={which}"]), place()).classes
+
+    assert classes({"list": "[third, bright]", "file": tmp_path / "classes.txt"}[given]) == ["bright", "third"]
+    with pytest.raises(UserError, match=r"has no class 'brigth'; the nearest of 3 is 'bright'"):
+        classes("[brigth, dark]")
+    with pytest.raises(UserError, match=r"data\.classes=nowhere\.txt: is neither a list nor a text file"):
+        classes("nowhere.txt")

@@ -13,7 +13,8 @@ from data_prep.__main__ import main
 from data_prep.drawn.figure import MOTIONS, act
 from data_prep.drawn.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
 from data_prep.drawn.scene import FRAMES, HEIGHT, WIDTH, Take
-from hmdb_lib.data.hmdb51 import read_split, source_group
+from hmdb_lib.data.hmdb51 import read_split
+from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.video import read_frames, scan
 from hmdb_lib.errors import UserError
 

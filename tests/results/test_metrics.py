@@ -6,7 +6,9 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from hmdb_lib.results.metrics import VideoScores, calibration_error, describe, nll, top_k
+from hmdb_lib.results.metrics import VideoScores, calibration_error, describe, nll, predictions_table, top_k
+from hmdb_lib.results.runs import Run
+from hmdb_lib.results.statistics import measure_test
 
 
 def test_a_video_is_judged_by_the_mean_probability_of_its_clips():
@@ -59,3 +61,13 @@ def test_the_calibration_error_is_the_one_of_torchmetrics():
     probabilities, labels = random.dirichlet(np.ones(4), 300), random.integers(0, 4, 300)
     peer = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), 4, n_bins=15)
     assert calibration_error(probabilities, labels) == pytest.approx(peer.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("names", [["video", "None"], ["NA", "group"], ["label", "label (class)"], ["null", "nan"]])
+def test_a_class_may_have_any_name_and_its_accuracy_comes_back_from_the_file(tmp_path, names):
+    videos = pd.DataFrame({"path": ["NA", "b", "c", "d"], "group": ["null", "b", "c", "d"], "label": names * 2})
+    run = Run(tmp_path)
+    written = predictions_table(videos, np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]), names)
+    run.finish(written, {})
+    pd.testing.assert_frame_equal(run.predictions, written, check_dtype=False)
+    assert measure_test(run.predictions)["accuracy"] == 0.75

@@ -186,7 +186,7 @@ def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny
     shutil.copytree(tiny_videos, broken)
     (broken / "bright" / "0.avi").write_text("this is not a video")
     (broken / "dark" / "15.avi").write_text("nor is this")
-    run = training.train(tiny_config(data__root=broken))
+    run = training.train(tiny_config(data__root=broken, data__max_lost=0.3))
     assert set(run.summary["unreadable"]) == {"bright/0.avi", "dark/15.avi"}
     assert len(run.predictions) == 3
     assert capsys.readouterr().out.count("bright/0.avi: ") == 1

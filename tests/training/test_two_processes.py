@@ -111,7 +111,7 @@ def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_
     shutil.copytree(tiny_videos, odd)
     index = pd.read_csv(odd / "index.csv")
     (odd / index.path[index.split == "test"].iloc[0]).unlink()
-    config = tiny_config(name="two", train__devices=2, data__root=odd, train__batch_size=2)
+    config = tiny_config(name="two", train__devices=2, data__root=odd, data__max_lost=0.3, train__batch_size=2)
     assert start(config).wait() == 0
     run = run_of(config)
     assert sorted(run.predictions.video) == sorted(index.path[index.split == "test"].iloc[1:])

@@ -1,0 +1,113 @@
+"""Find the source video that each clip was cut from: clips of one source must not lie in two parts."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from hmdb_lib.data.find import stem_of
+from hmdb_lib.errors import UserError
+
+# How public data sets name their clips; the source is what lies between the brackets. The first that fits counts.
+CONVENTIONS = {
+    # <source>_<body: half, upper, full, lower>_<camera moves or not>_np<people>_<view>_<quality>_<number>
+    "HMDB51": r"(.+)_[hufl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+",
+    "UCF101": r"(v_.+_g\d+)_c\d+",
+    "KTH": r"(person\d+)_.+_d\d+(?:_uncomp)?",  # one person acts in all four scenes
+    "NTU RGB+D": r"S\d{3}C\d{3}(P\d{3})R\d{3}A\d{3}(?:_.+)?",  # the same person
+    "Kinetics": r"([\w-]{11})_\d+_\d+",  # YouTube's id, first and last second
+}
+# Cuts of a video, numbered by whoever cut it. Where all files of a folder have one name, the number only counts them.
+NUMBERED = {
+    "name-part2": r"(.+?)[ ._-]*(?:part|pt|clip|scene|shot|seg|segment|cut)[ ._-]*\d+",
+    "name (31)": r"(.+?) ?\(\d+\)",
+    "name_31": r"(.+?)[ _-]\d+",
+}
+EACH_ITS_OWN = "'(.*)'"  # the data.group by which every file is its own source
+
+
+def source_group(name: str) -> str:
+    """Name the source of a clip whose file is named as a public data set does; any other file is its own source.
+
+    `name`: a file with or without folder and ending.
+    """
+    return _by_convention(stem_of(name))[1] or name.removesuffix(PurePosixPath(name).suffix)
+
+
+def find_groups(paths: Sequence[str], pattern: str | None = None) -> pd.Series:
+    """Name the source of each file, and print in a line what the sources were told by.
+
+    `pattern` is data.group: a regular expression, searched in the whole path, whose first group is the source. Without
+    one the names tell it (`CONVENTIONS`, `NUMBERED`); a file that nothing fits is its own source, its folder included,
+    or its folder is where it lies deeper than <class>/<video>. Raises UserError for a path without a match.
+    """
+    if pattern is not None:
+        return _by_pattern(paths, pattern)
+    found: list[tuple[str, str]] = [_by_convention(stem_of(path)) for path in paths]
+    numbered = [_by_number(path) if not source else ("", "") for path, (_, source) in zip(paths, found, strict=True)]
+    names: dict[PurePosixPath, set[str]] = {}
+    for path, (_, source) in zip(paths, numbered, strict=True):
+        folder = PurePosixPath(path).parent
+        names.setdefault(folder, set()).add(source.casefold() or stem_of(path))
+    groups, told = [], {}
+    for path, by_name, by_number in zip(paths, found, numbered, strict=True):
+        folder = PurePosixPath(path).parent
+        kind, source = by_name if by_name[1] else by_number
+        if kind in NUMBERED and (len(names[folder]) == 1 or source.casefold() == folder.name.casefold()):
+            kind, source = "", ""
+        told[kind] = told.get(kind, 0) + 1
+        groups.append(source or path.removesuffix(PurePosixPath(path).suffix))
+    _tell(groups, told, paths)
+    return pd.Series(groups, dtype=str)
+
+
+def check_sources(videos: pd.DataFrame, root: object) -> None:
+    """Raise UserError where a source lies in two parts, which would test what has trained."""
+    parts = videos[videos.role != "unused"].groupby("group").role.nunique()
+    torn = parts.index[parts > 1]
+    if not len(torn):
+        return
+    first = videos[videos.group == torn[0]].drop_duplicates("role")
+    where = ", ".join(f"{role}: {path}" for role, path in zip(first.role, first.path, strict=True))
+    raise UserError(
+        f"{root}: {len(torn)} of {len(parts)} sources lie in two parts, such as {torn[0]} ({where}); move them to one "
+        f"part, or name the sources with data.group=<regex> ({EACH_ITS_OWN}: every file is a source of its own)"
+    )
+
+
+def _by_pattern(paths: Sequence[str], pattern: str) -> pd.Series:
+    matches = [re.search(pattern, path) for path in paths]
+    missed = [path for path, match in zip(paths, matches, strict=True) if not (match and match[1])]
+    if missed:
+        raise UserError(
+            f"data.group={pattern}: finds no source in {len(missed)} of {len(paths)} paths, such as {missed[0]}"
+        )
+    return pd.Series([match[1] for match in matches if match], dtype=str)
+
+
+def _by_convention(stem: str) -> tuple[str, str]:
+    """Name of the convention and the source; both empty where none fits."""
+    for kind, pattern in CONVENTIONS.items():
+        if match := re.fullmatch(pattern, stem):
+            return kind, match[1]
+    return "", ""
+
+
+def _by_number(path: str) -> tuple[str, str]:
+    for kind, pattern in NUMBERED.items():
+        if match := re.fullmatch(pattern, stem_of(path), re.IGNORECASE):
+            return kind, match[1]
+    return "", ""
+
+
+def _tell(groups: list[str], told: dict[str, int], paths: Sequence[str]) -> None:
+    unknown = told.pop("", 0)
+    kinds = ", ".join(f"{count} named as {kind}" for kind, count in told.items())
+    own = (
+        "every file counts as its own source" if not told else f"{unknown} others each count as their own"
+    ) + "; clips cut from one video would lie on both sides of a split; data.group=<regex with a group> names sources"
+    print(
+        f"sources: {len(set(groups))} of {len(paths)} videos: "
+        + ", ".join(filter(None, (kinds, own if unknown else "")))
+    )
