@@ -3,6 +3,7 @@
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config
@@ -13,6 +14,8 @@ from hmdb_lib.data.store import FrameStore, Source
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
+
+OFFICIAL_CLASSES, OFFICIAL = 51, {"train": 3570, "test": 1530}  # of each of HMDB51's three splits
 
 
 def data_root(config: Config, place: Place) -> Path:
@@ -31,12 +34,14 @@ def load(config: Config, place: Place) -> ClipData:
     elif data.dataset == "folder" and not data.root:
         raise UserError("data=folder needs data.root=<folder of class folders>")
     videos = read_videos(data.dataset, root, data.split, data.validation_share, config.seed)
-    missing = int((~videos.present).sum())
-    if missing:
-        told = f"{missing} of {len(videos)} listed videos are not on disk"
-        if data.on_error == "stop":
-            raise UserError(f"{root}: {told} (data.on_error: stop)")
-        print(f"{told} and left out; python -m data_prep verify names them")
+    absent = videos[~videos.present]
+    if len(absent) and data.on_error == "stop":
+        raise UserError(f"{root}: {len(absent)} of {len(videos)} listed videos are not on disk (data.on_error: stop)")
+    shortfall = describe_shortfall(videos, official=data.dataset == "hmdb51")
+    if shortfall:
+        print(f"data: {shortfall}; python -m data_prep verify names them")
+    if data.limit is not None:  # a check of few videos, whichever are there
+        absent = absent.head(0)
     videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
     if config.train.final_fit:
         videos["role"] = videos.role.replace("validation", "train")
@@ -58,7 +63,27 @@ def load(config: Config, place: Place) -> ClipData:
         seed=config.seed,
         choose_on=config.train.choose_on,
         folder=folder,
+        absent=absent,
+        shortfall=shortfall,
     )
+
+
+def describe_shortfall(videos: pd.DataFrame, official: bool = False) -> str:
+    """Say in a line what of a data set is not there: listed videos not on disk, by part; empty where all is there.
+
+    `videos` is from `read_videos`. `official`: the lists should be those of HMDB51, 51 classes of 70 training and 30
+    test videos each.
+    """
+    parts = videos.role.replace("validation", "train")
+    told = []
+    for part, expected in OFFICIAL.items():
+        listed, there = int((parts == part).sum()), int(((parts == part) & videos.present).sum())
+        listed = max(listed, expected) if official else listed
+        if there != listed or (official and listed != expected):
+            told.append(f"{there:,} of {listed:,} {part} videos: {listed - there} missing")
+    classes = videos.label[videos.present].nunique()
+    wrong = official and classes != OFFICIAL_CLASSES
+    return f"{classes} classes{f' of {OFFICIAL_CLASSES}' * wrong}, {', '.join(told)}" if told or wrong else ""
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:

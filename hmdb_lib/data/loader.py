@@ -135,8 +135,12 @@ class ClipData(L.LightningDataModule):
         seed: int = 0,
         choose_on: str = "validation",
         folder: Path = Path(),
+        absent: pd.DataFrame | None = None,
+        shortfall: str = "",
     ) -> None:
         super().__init__()
+        self.shortfall = shortfall  # what is not there, in words
+        self.absent = videos.head(0) if absent is None else absent  # listed, but not on disk
         self.folder = folder  # where the paths of `videos` start
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
@@ -145,6 +149,10 @@ class ClipData(L.LightningDataModule):
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
         self.workers = workers if isinstance(workers, int) else min(8, cores())
+
+    def listed(self, part: str) -> pd.DataFrame:
+        """The listed videos of a part: those of `tables`, then those that are not on disk."""
+        return pd.concat([self.tables[part], self.absent[self.absent.role == part]], ignore_index=True)
 
     def files(self, part: str) -> list[Path]:
         """The video files of a part: train, validation or test."""

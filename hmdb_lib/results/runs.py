@@ -92,8 +92,11 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Read the finished run's test videos: video, group, label, then the probability of each class."""
-        return pd.read_csv(self.folder / "predictions.csv", dtype={"video": str, "group": str, "label": str})
+        """Read the finished run's test videos: video, group, label, then the probability of each class.
+
+        A listed video that is missing or could not be read has none.
+        """
+        return read_predictions(self.folder / "predictions.csv")
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""
@@ -147,6 +150,17 @@ def results_table(results: Path | None = None) -> pd.DataFrame:
         pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in runs if run.finished
     ]
     return pd.DataFrame(rows)
+
+
+def read_predictions(file: Path) -> pd.DataFrame:
+    """Read a predictions.csv, or a file of `write_predictions`."""
+    return pd.read_csv(file, dtype={"video": str, "group": str, "label": str, "frames": str})
+
+
+def write_predictions(predictions: pd.DataFrame, file: Path) -> None:
+    """Write the predictions behind a table into one compressed file, probabilities to four digits."""
+    with whole_file(file, make_folder=False) as part:
+        predictions.to_csv(part, index=False, float_format="%.4f", compression={"method": "gzip", "mtime": 0})
 
 
 def write_whole(file: Path, text: str) -> None:

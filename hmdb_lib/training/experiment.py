@@ -23,6 +23,7 @@ from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
+from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
@@ -64,7 +65,7 @@ class Resolved:
         if "test" not in summary:
             return f"finished: reconstruction error {summary['last_epoch']['val_loss']:.3f}: {self.run.folder}"
         test = summary["test"]
-        return f"finished: test accuracy {test['accuracy']:.3f} on {test['videos']} videos: {self.run.folder}"
+        return f"finished: test accuracy {test['accuracy']:.3f} on {videos_text(test)}: {self.run.folder}"
 
 
 def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
