@@ -161,10 +161,14 @@ class ClipData(L.LightningDataModule):
         folder: Path = Path(),
         identity: dict[str, Any] | None = None,
         balanced: bool = False,
+        absent: pd.DataFrame | None = None,
+        shortfall: str = "",
     ) -> None:
         super().__init__()
         self.balanced = balanced  # training draws each class as often
         self.identity = identity or {}  # see `load.identify`
+        self.shortfall = shortfall  # what is not there, in words
+        self.absent = videos.head(0) if absent is None else absent  # listed, but not on disk
         self.folder = folder  # where the paths of `videos` start
         for name in videos.path:
             if not _is_utf8(name):
@@ -176,6 +180,10 @@ class ClipData(L.LightningDataModule):
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
         self.workers = workers if isinstance(workers, int) else min(8, cores())
+
+    def listed(self, part: str) -> pd.DataFrame:
+        """The listed videos of a part: those of `tables`, then those that are not on disk."""
+        return pd.concat([self.tables[part], self.absent[self.absent.role == part]], ignore_index=True)
 
     def files(self, part: str) -> list[Path]:
         """The video files of a part: train, validation or test."""

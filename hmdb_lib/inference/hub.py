@@ -13,6 +13,7 @@ from hmdb_lib.errors import UserError, hub_reason
 from hmdb_lib.files import report_refusals
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.models.backbones.base import HubError
+from hmdb_lib.results.statistics import range_text, videos_text
 
 REPOSITORY = "https://github.com/hmdb-lib/hmdb-lib"  # as [project.urls] in pyproject.toml
 FILE = f"model{portable.ENDING}"
@@ -64,17 +65,14 @@ def card(trained: portable.Trained) -> ModelCard:
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )
-    interval = "too few source videos for an interval"
-    if test["accuracy_low"] == test["accuracy_low"]:  # not nan
-        interval = (
-            f"95 % interval over source videos {100 * test['accuracy_low']:.1f} to {100 * test['accuracy_high']:.1f}"
-        )
+    low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
+    interval = range_text(low, high, test.get("sources"), ".1f")
     judged = f"{config.evaluate.clips} clips x {config.evaluate.crops} crops, {config.evaluate.vote}"
     lines = [
         f"# {name}",
         f"A video classifier of {len(trained.classes)} classes: {config.model.backbone} with the head {config.model.head}, row `{config.row}` of hmdb_lib.",
         "## Result",
-        f"Test accuracy **{100 * test['accuracy']:.1f} %** ({interval}) on {test['videos']} videos; "
+        f"Test accuracy **{100 * test['accuracy']:.1f} %** {interval} (95 % interval over source videos) on {videos_text(test)}; "
         f"chance is {100 / len(trained.classes):.1f} %.",
         "## Data and protocol",
         f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",

@@ -30,7 +30,7 @@ def test_a_model_that_was_pushed_is_pulled_with_the_same_weights(web, hybrid_run
 def test_the_card_tells_the_accuracy_with_its_interval_the_protocol_and_the_limits(web, hybrid_run):
     hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
     card = web.commits["someone/model"]["README.md"].decode()
-    assert "Test accuracy **75.0 %** (95 % interval over source videos 30.0 to 95.0) on 4 videos" in card
+    assert "Test accuracy **75.0 %** [30.0, 95.0] (95 % interval over source videos) on 4 videos" in card
     assert "The epoch was chosen on validation" in card
     assert "1,000,000 parameters, 2.0 GFLOP a clip" in card
     assert "## Limits" in card

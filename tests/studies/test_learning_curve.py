@@ -14,7 +14,7 @@ def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
     for label in ("run", "walk"):
         (tmp_path / label).mkdir()
         for number in range(8):
-            (tmp_path / label / f"{number}.avi").touch()
+            (tmp_path / label / f"{number}.avi").write_bytes(b"never read")
     rows = [
         f"{label}/{number}.avi,{label},g{number},{1 + (number > 1)}" for label in ("run", "walk") for number in range(8)
     ]
