@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hmdb_lib.environment import cores
-from hmdb_lib.files import report_refusals, whole_file
+from hmdb_lib.files import is_gone, report_refusals, whole_file
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 120.0  # what a killed computation loses at most
@@ -106,6 +106,8 @@ class FeatureStore:
             videos = json.loads(about["videos"])
             rows = tokens.split([count for _, _, count in videos])
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            if is_gone(error):  # the disk, not the shard
+                raise
             return f"torn, or not a shard of this version ({error})"
         return [(path, size, part) for (path, size, _), part in zip(videos, rows, strict=True)]
 
