@@ -186,8 +186,8 @@ def results_table(results: Path | None = None) -> pd.DataFrame:
 
 def read_predictions(file: Path) -> pd.DataFrame:
     """Read a predictions.csv, or a file of `write_predictions`."""
-    # Not dtype: a class may be called None or NA, which a converter leaves as it is.
-    return pd.read_csv(file, converters=dict.fromkeys((*KEYS, "frames"), str))
+    texts = dict.fromkeys((*KEYS, "frames"), str)
+    return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])  # a class may be called None or NA
 
 
 def write_predictions(predictions: pd.DataFrame, file: Path) -> None:
