@@ -5,8 +5,14 @@ Only the standard library is imported before a command runs, so that help needs 
 # ruff: noqa: PLC0415 - for the same reason the modules that do the work are imported inside the functions
 
 import argparse
+import io
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -25,13 +31,15 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--archive", type=Path, metavar="FILE", help="your own hmdb51_org.rar (test_train_splits.rar beside it)"
     )
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes that unpack (default: one per core)")
+    parser.add_argument(
+        "--workers", type=whole_number, metavar="N", help="processes that unpack (default: one per core)"
+    )
 
     parser = command("verify", _verify, "check that HMDB51 is complete and write its manifest")
     parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
     parser.add_argument("--deep", action="store_true", help="decode every frame too")
     parser.add_argument(
-        "--workers", type=_count, metavar="N", help="threads that read (default: a few more than cores)"
+        "--workers", type=whole_number, metavar="N", help="threads that read (default: a few more than cores)"
     )
 
     parser = command("extract", _extract, "decode every video once into a frame store, which training reads fast")
@@ -40,7 +48,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     size.add_argument(
         "--size", type=int, nargs=2, default=(128, 171), metavar=("H", "W"), help="pixels (default: 128 171)"
     )
-    size.add_argument("--short-side", type=_count, metavar="PIXELS", help="shorter side; keeps each video's shape")
+    size.add_argument(
+        "--short-side", type=whole_number, metavar="PIXELS", help="shorter side; keeps each video's shape"
+    )
     parser.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
@@ -48,9 +58,11 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--raw", action="store_true", help="store uncompressed pixels: fast, and seven to nine times the size"
     )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="frame store (default: <root>/frames-<H>x<W>)")
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes that decode (default: one per core)")
     parser.add_argument(
-        "--shards", type=_count, default=0, metavar="N", help="write N tar files instead of one file per video"
+        "--workers", type=whole_number, metavar="N", help="processes that decode (default: one per core)"
+    )
+    parser.add_argument(
+        "--shards", type=whole_number, default=0, metavar="N", help="write N tar files instead of one file per video"
     )
     parser.add_argument(
         "--part", type=_part, default=(1, 1), metavar="K/N", help="extract the K-th of N parts, for N machines"
@@ -62,7 +74,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--clips", type=int, default=32, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes that draw (default: one per core)")
+    parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
 
     parser = command("pairs", _pairs, "draw videos of two figures, to learn from before the real videos")
     parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
@@ -71,9 +83,33 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--clips", type=int, default=12, metavar="N", help="videos per class, at least 7 (default: %(default)s)"
     )
     parser.add_argument(
-        "--classes", type=_count, default=36, metavar="N", help="number of classes (default: all %(default)s)"
+        "--classes", type=whole_number, default=36, metavar="N", help="number of classes (default: all %(default)s)"
     )
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes that draw (default: one per core)")
+    parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a parsed command; return its exit code.
+
+    0; 2 for what a user can mend, which is told in one line on stderr; 130 after Ctrl-C; 141 where the program that
+    reads the output has ended, as `head` does.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
+    try:
+        with report_refusals():
+            code = arguments.run(arguments) or 0
+            sys.stdout.flush()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141
+    except KeyboardInterrupt:
+        print(vars(arguments).get("stopped", "stopped"), file=sys.stderr)
+        return 130
 
 
 def _download(arguments: argparse.Namespace) -> None:
@@ -108,7 +144,8 @@ def _pairs(arguments: argparse.Namespace) -> None:
     make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.classes, arguments.workers)
 
 
-def _count(text: str) -> int:
+def whole_number(text: str) -> int:
+    """Parse an argument that is a whole number from 1 on."""
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)

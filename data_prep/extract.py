@@ -4,7 +4,6 @@ Each file of the store is written beside its place and renamed, so that what has
 is there: whole files that fit are kept, torn or stale ones done again, and so an interrupted call is simply repeated.
 """
 
-import glob
 import json
 import tarfile
 import tempfile
@@ -23,7 +22,7 @@ from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_me
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_full_disk, require_disk, sha256_of, whole_file
+from hmdb_lib.files import parts_of, report_refusals, require_disk, sha256_of, whole_file
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -94,14 +93,14 @@ def extract(
         raise UserError(f"{root}: holds no videos, neither videos/<class>/<video> nor <class>/<video>")
     store = Path(to) if to else root / setting.folder
     jobs = _jobs(store, videos, paths, setting, shards)[part[0] - 1 :: part[1]]
-    with report_full_disk(store):
+    with report_refusals(store):
         store.mkdir(parents=True, exist_ok=True)
     print(f"{store}: {sum(len(job.paths) for job in jobs):,} videos, {setting}")
     # The first few come from all over the set, so that they stand for it.
     step = max(1, len(jobs) // FIRST)
     jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
     total, reasons = Done(), set()
-    with report_full_disk(store):
+    with report_refusals(store):
         for number, done in enumerate(parallel_map(_Job.run, jobs, workers, "extract"), 1):
             total.add(done)
             for path, reason in done.again.items():
@@ -183,7 +182,7 @@ class _Job:
 
     def _make(self) -> list[str]:
         """Write the file; returns the reasons of videos that cannot be decoded."""
-        for part in self.file.parent.glob(f".{glob.escape(self.file.name)}.*.part"):  # of a call that was killed
+        for part in parts_of(self.file):  # of a call that was killed
             part.unlink()
         unreadable = []
         if not self.shard:

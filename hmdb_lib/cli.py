@@ -4,10 +4,6 @@ Each command is defined beside what it calls; no command's --help waits for torc
 """
 
 import argparse
-import importlib.metadata
-import os
-import platform
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +13,6 @@ import hmdb_lib.inference.commands
 import hmdb_lib.studies.commands
 import hmdb_lib.training.commands
 from hmdb_lib import environment
-from hmdb_lib.errors import UserError
 
 ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
 KEYED = ("train", "study", "audit", "features", "probe")  # commands that take key=value
@@ -39,30 +34,15 @@ def main(argv: Sequence[str]) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     for room in ROOMS:
         room.commands.add_commands(commands)
-    doctor = commands.add_parser("doctor", help="print versions, device, folders and free disk, for a bug report")
+    doctor = commands.add_parser("doctor", help="print what this machine has, and what on it would fail")
     doctor.set_defaults(run=_doctor)
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] and argv[0] in KEYED else []
     arguments = parser.parse_args([word for word in argv if word not in keys], argparse.Namespace(changes=keys))
-    try:
-        return arguments.run(arguments) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(vars(arguments).get("stopped", "stopped"), file=sys.stderr)
-        return 130
+    return data_prep.commands.run(arguments)
 
 
-def _doctor(arguments: argparse.Namespace) -> None:
-    from hmdb_lib.device import choose_device  # noqa: PLC0415 - the help must not wait for torch
+def _doctor(arguments: argparse.Namespace) -> int:
+    from hmdb_lib import doctor  # noqa: PLC0415 - the help must not wait for torch
 
-    place = environment.place()
-    print(f"python {platform.python_version()} on {platform.platform()}, {environment.cores()} cores")
-    for name in ("hmdb-lib", "torch", "torchvision", "lightning", "transformers", "av", "numpy", "pandas"):
-        print(name, importlib.metadata.version(name))
-    print(f"device: {choose_device().reason}\nplace: {place.name}")
-    for what, folder in (("data", place.data), ("results", place.results)):
-        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        writable = "" if os.access(there, os.W_OK) else ", not writable"
-        print(f"{what}: {folder}, {shutil.disk_usage(there).free / 1e9:.0f} GB free{writable}")
+    return doctor.examine(environment.place())

@@ -125,6 +125,7 @@ class Model(Section):
     head: Literal["perceiver", "pool", "pool_change", "bert", "gru"]
     pretrained: str
     blocks: Count | None
+    width: Annotated[float, Field(strict=False)]
     frozen: Annotated[int, Field(ge=0)] | Literal["all"]
 
     @model_validator(mode="before")
@@ -143,6 +144,14 @@ class Model(Section):
         if self.blocks is not None and self.backbone not in CUT:
             raise ValueError(
                 f"blocks={self.blocks} goes with {', '.join(CUT)}, not with {self.backbone}; set it to null"
+            )
+        if self.width not in (1.0, 0.5, 0.25) or (self.width != 1 and self.backbone not in CUT):
+            raise ValueError(
+                f"width={self.width:g} is none of 1, 0.5 and 0.25, the last two for {', '.join(CUT)} alone"
+            )
+        if self.width != 1 and self.pretrained in ("auto", *WEIGHTS.values()):
+            raise ValueError(
+                f"width={self.width:g}: no weights are published for a part of the channels; set model.pretrained=none"
             )
         return self
 
@@ -341,6 +350,8 @@ class Config(Section):
         options: dict[str, Any] = {"frozen": model.frozen}
         if model.blocks is not None:
             options["blocks"] = model.blocks
+        if model.width != 1:
+            options["width"] = model.width
         if model.backbone.startswith("videomae"):
             options |= self.videomae.model_dump()
         kept = {} if self.data.features == "tokens" else {"features": self.data.features}

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from hmdb_lib.errors import FREE_DISK, UserError
+from hmdb_lib.files import report_refusals
 
 ROOT = Path(__file__).resolve().parents[1]
 KEEP = ("torch", "torchvision")  # Colab's and Kaggle's fit their GPUs: never replaced
@@ -115,8 +118,16 @@ def _tell_errors_in_a_line() -> None:
     except NameError:
         return
 
-    def tell(shell: Any, kind: type, error: BaseException, traceback: Any, tb_offset: int | None = None) -> list[str]:
-        print(f"error: {error}", file=sys.stderr)
-        return [str(error)]
+    def tell(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
+        rooms = {frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(trace)}
+        try:
+            with report_refusals() if rooms & {"hmdb_lib", "data_prep"} else nullcontext():
+                raise error
+        except UserError as told:
+            print(f"error: {told}", file=sys.stderr)
+            return [str(told)]
+        except Exception:  # what users' own cells open
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+            return []
 
-    shell.set_custom_exc((UserError,), tell)
+    shell.set_custom_exc((UserError, OSError, UnicodeEncodeError), tell)

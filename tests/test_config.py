@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from hmdb_lib import cli, config
+from hmdb_lib import config
 from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
 
@@ -211,15 +211,21 @@ def test_auto_means_the_backbones_published_weights(backbone, weights):
     assert chosen.model.pretrained == weights
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["model.width=0.25", "data=hmdb51"], "no weights are published for a part of the channels"),
+        (["model.width=0.3", "model.pretrained=none"], "width=0.3 is none of 1, 0.5 and 0.25"),
+        (["model.width=0.5", "model=s3d", "model.pretrained=none"], "the last two for r2plus1d_18"),
+    ],
+)
+def test_a_width_that_cannot_be_is_told_in_one_line(given, told):
+    with pytest.raises(UserError, match=told) as error:
+        config.load(overrides=given)
+    assert "\n" not in str(error.value)
+
+
 def test_the_whole_backbone_or_some_of_its_parts_can_be_frozen():
     assert config.load(overrides=["model.frozen=all"]).architecture()["backbone_options"] == {"frozen": "all"}
     with pytest.raises(UserError, match=r"model\.frozen=\"some\" should be"):
         config.load(overrides=["model.frozen=some"])
-
-
-def test_the_doctor_tells_versions_device_and_folders(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
-    assert cli.main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert "torch 2" in told
-    assert f"results: {tmp_path / 'results'}, " in told

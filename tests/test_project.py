@@ -31,7 +31,7 @@ LAYERS = re.findall(
     training
     inference
     studies widgets
-    notebook cli __main__
+    notebook doctor cli __main__
 """,
 )
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "huggingface-hub": "huggingface_hub"}

@@ -8,7 +8,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from tqdm.auto import tqdm
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_full_disk, require_disk, sha256_of
+from hmdb_lib.files import report_refusals, require_disk, sha256_of
 
 
 class FetchError(UserError):
@@ -28,7 +28,7 @@ def fetch(url: str, file: Path, sha256: str, timeout: float = 30, pause: float =
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     try:
-        with report_full_disk(file.parent):
+        with report_refusals(file.parent):
             retry(lambda: _continue(url, part, timeout), lambda: _size(part), _is_temporary, pause, attempts)
     except httpx.HTTPStatusError as error:
         raise FetchError(f"{error.request.url} answers {error.response.status_code}") from error

@@ -17,7 +17,7 @@ from data_prep.hmdb51.fetch import check, check_or_delete, fetch, one_line, retr
 from data_prep.hmdb51.unpack import unpack, unpack_videos
 from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import is_disk_full, report_full_disk, require_disk
+from hmdb_lib.files import is_disk_full, report_refusals, require_disk
 
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
@@ -132,7 +132,7 @@ class Part(ABC):
 
     def _retry(self, action: Callable[[], object]) -> None:
         sources = self.sources
-        with report_full_disk(self.downloads):
+        with report_refusals(self.downloads):
             retry(action, lambda: _bytes(self.downloads), _is_temporary, sources.pause, sources.attempts)
 
     def _require_disk_for_archive(self) -> None:

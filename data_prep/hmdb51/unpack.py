@@ -9,7 +9,7 @@ import rarfile
 
 from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_full_disk, require_disk
+from hmdb_lib.files import report_refusals, require_disk
 
 try:  # no wheel for every platform
     from unrar.cffi.unrarlib import FLAGS_RHDF_DIRECTORY, BadRarFile, RarArchive, RarHeader
@@ -66,7 +66,7 @@ def unpack(archive: Path, target: Path, ending: str) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        with report_full_disk(target.parent):
+        with report_refusals(target.parent):
             _extract(archive, part)
         missing = wanted.items() - _sizes(part / holder).items()
         if missing:

@@ -49,6 +49,11 @@ def verify(root: Path, deep: bool = False, whole: Whole = HMDB51, workers: int |
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; python -m data_prep download makes it")
+    if not _avi_files(root / "videos"):
+        raise UserError(
+            f"{root}: holds no videos/<class>/*.avi, so it is not HMDB51, which alone is checked; python -m data_prep "
+            "download gets it, and data=folder data.root=<folder> trains on videos of your own"
+        )
     before = _read_manifest(root / "manifest.csv")
     problems = find_problems(root, whole)
     manifest, broken = _describe_all(root, deep, workers)

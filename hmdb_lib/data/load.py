@@ -19,6 +19,8 @@ from hmdb_lib.data.video import VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
 
+OFFICIAL_CLASSES, OFFICIAL = 51, {"train": 3570, "test": 1530}  # of each of HMDB51's three splits
+
 
 def data_root(config: Config, place: Place) -> Path:
     """Find the folder of an experiment's data set."""
@@ -29,7 +31,7 @@ def data_root(config: Config, place: Place) -> Path:
 def load(config: Config, place: Place) -> ClipData:
     """Make the loaders of an experiment; print what data they read. Raises UserError for data that cannot be used."""
     data, root = config.data, data_root(config, place)
-    videos = read_table(config, place)
+    videos, absent, shortfall = read_table(config, place)
     folder = video_folder(data.dataset, root)
     identity = identify(videos, folder)
     counts = videos.role.value_counts()
@@ -58,13 +60,16 @@ def load(config: Config, place: Place) -> ClipData:
         folder=folder,
         identity=identity,
         balanced=config.train.sampler == "balanced",
+        absent=absent,
+        shortfall=shortfall,
     )
 
 
-def read_table(config: Config, place: Place) -> pd.DataFrame:
-    """Read the videos that an experiment uses, as `splits.read_videos` does, without those that are not on disk.
+def read_table(config: Config, place: Place) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Read the videos that an experiment uses, as `splits.read_videos` does.
 
-    Raises UserError for data that cannot be used.
+    Returns those on disk, those that are listed and are not, and `describe_shortfall`. Raises UserError for data that
+    cannot be used.
     """
     data, root = config.data, data_root(config, place)
     if data.dataset == "sample":
@@ -86,20 +91,25 @@ def read_table(config: Config, place: Place) -> pd.DataFrame:
     if config.train.objective == "classify":
         check_classes(videos, root)
     folder = video_folder(data.dataset, root)
-    missing = videos.path[~videos.present]
-    if len(missing):
-        told = f"{len(missing)} of {len(videos)} listed videos are not on disk, such as {folder / missing.iloc[0]}"
+    absent = videos[~videos.present]
+    shortfall = describe_shortfall(videos, official=data.dataset == "hmdb51" and data.classes is None)
+    if len(absent):
+        told = f"{len(absent)} of {len(videos)} listed videos are not on disk, such as {folder / absent.path.iloc[0]}"
         if data.on_error == "stop":
             raise UserError(f"{root}: {told} (data.on_error: stop)")
-        print(f"{told}; they are left out")
-        stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in missing}, data)
+        print(told)
+        stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in absent.path}, data)
+    if shortfall:
+        print(f"data: {shortfall}; hmdb verify names what HMDB51 lacks")
+    if data.limit is not None:  # a check of few videos, whichever are there
+        absent = absent.head(0)
     cut = videos.attrs["cut"]
     videos = limit_sources(limit(videos, data.limit), data.sources, config.seed)
     videos = limit_training(videos, data.per_class, config.seed)
     if config.train.final_fit:
         videos["role"] = videos.role.replace("validation", "train")
     videos.attrs["cut"] = cut
-    return videos
+    return videos, absent, shortfall
 
 
 def _classes(given: list[str] | str | None) -> list[str] | None:
@@ -143,6 +153,24 @@ def stop_at_loss(videos: pd.DataFrame, lost: Mapping[str, str], data: Data) -> N
                 f"{len(gone)} of {len(part)} {role} videos cannot be read, more than data.max_lost={data.max_lost} "
                 f"allows: {lost[gone.iloc[0]]}{' ...' * (len(gone) > 1)}; mend them, or take them out of the data"
             )
+
+
+def describe_shortfall(videos: pd.DataFrame, official: bool = False) -> str:
+    """Say in a line what of a data set is not there: listed videos not on disk, by part; empty where all is there.
+
+    `videos` is from `read_videos`. `official`: the lists should be those of HMDB51, 51 classes of 70 training and 30
+    test videos each.
+    """
+    parts = videos.role.replace("validation", "train")
+    told = []
+    for part, expected in OFFICIAL.items():
+        listed, there = int((parts == part).sum()), int(((parts == part) & videos.present).sum())
+        listed = max(listed, expected) if official else listed
+        if there != listed or (official and listed != expected):
+            told.append(f"{there:,} of {listed:,} {part} videos: {listed - there} missing")
+    classes = videos.label[videos.present].nunique()
+    wrong = official and classes != OFFICIAL_CLASSES
+    return f"{classes} classes{f' of {OFFICIAL_CLASSES}' * wrong}, {', '.join(told)}" if told or wrong else ""
 
 
 def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> Source:

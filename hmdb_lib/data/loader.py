@@ -1,6 +1,7 @@
 """Load clips for training and evaluation, in worker processes, as uint8, in an order that a seed fixes."""
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hmdb_lib.data.store import Source
 from hmdb_lib.data.video import Timeline, VideoError, read_frames, scan
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals
 
 
 class Videos:
@@ -68,12 +70,15 @@ class TrainClips(Dataset):
         return self._item(number, lambda timeline: self.rule.random(timeline, draw)[None])
 
     def _item(self, number: int, cut: Callable[[Timeline], np.ndarray]) -> tuple[int, int, np.ndarray] | Unreadable:
-        path = self.paths[number]
-        try:
-            indices = cut(self.source.timeline(path))  # clips, T
-            frames = self.source.read(path, indices.ravel())
-        except VideoError as error:
-            return Unreadable(path, str(error))
+        path, folder = self.paths[number], self.source.folder
+        with report_refusals():
+            try:
+                indices = cut(self.source.timeline(path))  # clips, T
+                frames = self.source.read(path, indices.ravel())
+            except VideoError as error:
+                if not folder.is_dir() or not any(folder.iterdir()):
+                    raise UserError(f"{folder}: is gone or empty now; is its disk or Drive still mounted?") from error
+                return Unreadable(path, str(error))
         return number, self.labels[number], frames.reshape(*indices.shape, *frames.shape[1:])
 
 
@@ -156,11 +161,18 @@ class ClipData(L.LightningDataModule):
         folder: Path = Path(),
         identity: dict[str, Any] | None = None,
         balanced: bool = False,
+        absent: pd.DataFrame | None = None,
+        shortfall: str = "",
     ) -> None:
         super().__init__()
         self.balanced = balanced  # training draws each class as often
         self.identity = identity or {}  # see `load.identify`
+        self.shortfall = shortfall  # what is not there, in words
+        self.absent = videos.head(0) if absent is None else absent  # listed, but not on disk
         self.folder = folder  # where the paths of `videos` start
+        for name in videos.path:
+            if not _is_utf8(name):
+                raise UserError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8; rename it, as convmv does")
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
         videos = videos.assign(target=videos.label.map(numbers))
@@ -168,6 +180,10 @@ class ClipData(L.LightningDataModule):
         self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
         self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
         self.workers = workers if isinstance(workers, int) else min(8, cores())
+
+    def listed(self, part: str) -> pd.DataFrame:
+        """The listed videos of a part: those of `tables`, then those that are not on disk."""
+        return pd.concat([self.tables[part], self.absent[self.absent.role == part]], ignore_index=True)
 
     def files(self, part: str) -> list[Path]:
         """The video files of a part: train, validation or test."""
@@ -219,6 +235,10 @@ class ClipData(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             **how,
         )
+
+
+def _is_utf8(name: str) -> bool:
+    return os.fsencode(name).decode(errors="replace") == name
 
 
 def _read_timelines(manifest: Path) -> dict[str, Timeline]:

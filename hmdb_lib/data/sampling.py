@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hmdb_lib.data.video import Timeline
+from hmdb_lib.errors import UserError
 
 if TYPE_CHECKING:
     from hmdb_lib.config import Data
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 class ClipRule:
     """Cut clips of `frames` frames: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
 
+    `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame. A
+    frame that stays on show for longer than the clip's step is taken as often as that.
     With `sampling` segments a clip is one frame from each of `frames` equal parts of the whole video (Temporal Segment
-    Networks, arXiv 1608.00859): a random one to train on, evenly spread ones to judge by; the other settings say nothing.
-    `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame.
+    Networks, arXiv 1608.00859): a random one to train on, evenly spread ones to judge by; the other settings say
+    nothing. Raises UserError.
     """
 
     frames: int
@@ -26,6 +29,14 @@ class ClipRule:
     frame_step: float | None = None
     short: str = "loop"
     sampling: str = "window"
+
+    def __post_init__(self) -> None:
+        spans = [span for span in (self.clip_seconds, self.frame_step) if span is not None]
+        if len(spans) != 1 or not 0 < spans[0] < math.inf or self.frames < 1:
+            raise UserError(
+                f"a clip needs at least 1 frame, and either clip_seconds or frame_step, above 0; frames is {self.frames}, "
+                f"clip_seconds {self.clip_seconds}, frame_step {self.frame_step}"
+            )
 
     @classmethod
     def of(cls, data: "Data") -> "ClipRule":
@@ -44,7 +55,7 @@ class ClipRule:
         """
         if self.sampling == "segments":
             return self._in_parts(timeline, 0.5)
-        count = math.floor(float(timeline.times[-1]) / self._step(timeline) + 1e-6) + 1
+        count = math.floor(self._end(timeline) / self._step(timeline) + 1e-6) + 1
         if count <= self.frames:
             return self._at(timeline, 0.0)
         moments = np.arange(count) * self._step(timeline)
@@ -64,7 +75,7 @@ class ClipRule:
 
         How the published study cut its test videos: most are judged by their first clip alone.
         """
-        length = self._step(timeline) * (self.frames - 1) + 1 / timeline.fps
+        length = self._step(timeline) * (self.frames - 1) + min(self._step(timeline), 1 / timeline.fps)
         count = max(1, math.floor(timeline.duration / length + 1e-6))
         return np.stack([self._at(timeline, number * length) for number in range(count)])
 
@@ -88,6 +99,8 @@ class ClipRule:
         """Frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
         if clips == "consecutive":
             return self.consecutive(timeline)
+        if clips != "all" and (not isinstance(clips, int) or clips < 1):
+            raise UserError(f"clips={clips}: give a number from 1 on, all or consecutive")
         return self.spread(timeline, clips if isinstance(clips, int) else None)
 
     def _in_parts(self, timeline: Timeline, shares: np.ndarray | float) -> np.ndarray:
@@ -101,15 +114,23 @@ class ClipRule:
         return max(1, math.ceil(timeline.duration / self.frames / max(float(shown.min()), 1e-3) - 1e-6))
 
     def _step(self, timeline: Timeline) -> float:
-        """Compute the seconds from one frame of the clip to the next. Both ends of the window are in the clip."""
+        """Compute the seconds from one frame of the clip to the next. Both ends of the window are in the clip.
+
+        In a video of fewer frames a second than the clip has, each frame of the clip stands for an equal part of it.
+        """
         if self.frame_step is not None:
             return self.frame_step / timeline.fps
         assert self.clip_seconds is not None
-        return (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
+        both_ends = (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
+        return max(both_ends, self.clip_seconds / self.frames)
+
+    def _end(self, timeline: Timeline) -> float:
+        """Compute the last moment that a clip may take: the last frame's, or later while that stays on show."""
+        return float(timeline.times[-1]) + max(0.0, 1 / timeline.fps - self._step(timeline))
 
     def _room(self, timeline: Timeline) -> float:
         """Compute the seconds by which the clip's start can move."""
-        return max(0.0, float(timeline.times[-1]) - self._step(timeline) * (self.frames - 1))
+        return max(0.0, self._end(timeline) - self._step(timeline) * (self.frames - 1))
 
     def _covering(self, timeline: Timeline, room: float) -> np.ndarray:
         # Between two frames of a clip lie at most `phases` - 1 others: as many shifted copies see them all.
@@ -123,7 +144,7 @@ class ClipRule:
     def _at(self, timeline: Timeline, start: float) -> np.ndarray:
         moments = start + np.arange(self.frames) * self._step(timeline)
         if self.short == "loop":
-            over = moments > timeline.times[-1] + 1e-6
+            over = moments > self._end(timeline) + 1e-6
             moments = np.where(over, moments % timeline.duration, moments)
         return self._shown(timeline, moments)
 

@@ -22,6 +22,7 @@ import simplejpeg  # as libjpeg-turbo decodes; torchvision's JPEG functions are 
 from PIL import Image
 
 from hmdb_lib.data.video import Timeline, VideoError
+from hmdb_lib.files import is_gone
 
 ENDING = ".frames"
 MAGIC = b"HMDBFRM1"
@@ -29,7 +30,9 @@ TRAILER = struct.Struct("<II8s")
 
 
 class Source(Protocol):
-    """Whatever gives frames by index: video files or a frame store."""
+    """Whatever gives frames by index: video files or a frame store, in `folder`."""
+
+    folder: Path
 
     def timeline(self, path: str) -> Timeline:
         """Return when the video's frames are shown. Raises VideoError."""
@@ -65,6 +68,8 @@ class Packed:
                     raise VideoError(f"{file}: torn, or not a packed file of this version")
                 block = _pread(source, start + size - TRAILER.size - length, length)
         except (OSError, struct.error) as error:
+            if is_gone(error):
+                raise
             raise VideoError(f"{file}: torn or not there ({error})") from None
         if zlib.crc32(block) != check:
             raise VideoError(f"{file}: torn: its header does not fit its checksum")
@@ -183,6 +188,8 @@ def shard_members(file: Path) -> list[tuple[str, tuple[Path, int, int]]]:
         with tarfile.open(file, "r:") as shard:
             return [(m.name.removesuffix(ENDING), (file, m.offset_data, m.size)) for m in shard]
     except (tarfile.TarError, OSError) as error:
+        if is_gone(error):
+            raise
         raise VideoError(f"{file}: torn, or not a shard ({error})") from None
 
 

@@ -4,6 +4,7 @@ Frames are counted in the decoder's output order, from 0, and that order is neve
 with B-frames) the presentation times are not monotone, and sorting by them puts most frames in the wrong place.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ import av
 import av.container
 import av.error
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import is_gone
 
 _PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
@@ -112,6 +115,8 @@ def read_frames(
     and for an index that the file does not have.
     """
     wanted, places = np.unique(indices, return_inverse=True)
+    if not len(wanted):
+        raise VideoError(f"{path}: no frames were asked for")
     pictures = list(stream_frames(path, wanted, size))
     return np.stack([pictures[place] for place in places])
 
@@ -139,15 +144,18 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
 
     The quality is high and constant (quantiser 3 where the codec has one), and the same frames give the same bytes
     as long as the libraries stay the same. Raises VideoError where the codec or the container refuses, as H.264
-    does for odd sizes.
+    does for odd sizes, and for a rate that is not above 0.
     """
+    rate = Fraction(fps).limit_denominator(1001) if math.isfinite(fps) else 0
+    if rate <= 0:
+        raise VideoError(f"{path}: cannot be written at {fps} frames a second")
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise VideoError(f"{path}: there are no frames to write")
     try:
         with av.open(f"file:{path}", "w") as container:
-            stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
+            stream: Any = container.add_stream(codec, rate=rate, options=_QUALITY)
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
@@ -162,28 +170,38 @@ def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, code
 
 @dataclass(frozen=True)
 class _Picture:
-    """Hold how a video's frames are shown: size in pixels after a turn of `quarters` times 90 degrees, counterclockwise."""
+    """Hold how a video's frames are shown: size in pixels, after rows and columns are swapped, then mirrored."""
 
     width: int
     height: int
-    quarters: int
+    swap: bool
+    mirror_rows: bool
+    mirror_columns: bool
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "_Picture":
-        quarters = round(frame.rotation / 90) % 4
-        width, height = (frame.height, frame.width) if quarters % 2 else (frame.width, frame.height)
-        return cls(width, height, quarters)
+        # Column x and row y are shown at column ax + cy and row bx + dy.
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist() if matrix else (1, 0, 0, 0, 1)
+        swap = abs(b) + abs(c) > abs(a) + abs(d)
+        width, height = (frame.height, frame.width) if swap else (frame.width, frame.height)
+        return cls(width, height, swap, mirror_rows=(b if swap else d) < 0, mirror_columns=(c if swap else a) < 0)
 
     def rgb(self, frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | int | None) -> np.ndarray:
         if isinstance(size, int):
             ratio = size / min(self.height, self.width)
             size = round(self.height * ratio), round(self.width * ratio)
         height, width = size or (self.height, self.width)
-        if self.quarters % 2:  # scaled as it is stored, turned after
+        if min(height, width) < 1:
+            raise UserError(f"frames of {height} x {width} pixels were asked for; each side needs at least 1 pixel")
+        if self.swap:  # scaled as it is stored, turned after
             height, width = width, height
         # Planar RGB: swscale makes the same pixels in half the time that packed RGB takes it.
         small = scaler.reformat(frame, width=width, height=height, format="gbrp", **_ONE_THREAD)
-        return np.rot90(small.to_ndarray(), self.quarters)  # H W C
+        pixels = small.to_ndarray()  # H W C
+        if self.swap:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self.mirror_rows else 1, :: -1 if self.mirror_columns else 1]
 
 
 @contextmanager
@@ -199,13 +217,28 @@ def _open(path: Path | str) -> Iterator[tuple[av.container.InputContainer, av.Vi
         # `file:` keeps libav from reading a protocol into a name.
         container = av.open(f"file:{path}", **_ANY_METADATA)
     except (av.error.FFmpegError, OSError) as error:
+        if is_gone(error):
+            raise
         raise VideoError(f"{path}: is not a video file, or a damaged one ({error.strerror})") from error
     with container:
         stream = container.streams.best("video")
+        if stream is not None and _is_cover(stream):
+            stream = next((other for other in container.streams.video if not _is_cover(other)), None)
+            if stream is None:
+                raise VideoError(f"{path}: holds no video stream, only sound and a cover picture")
         if stream is None or stream.codec_context is None:
             raise VideoError(f"{path}: holds no video stream that libav can decode")
         stream.codec_context.thread_count = 1  # the workers of the data loader are the parallelism
-        yield container, stream
+        try:
+            yield container, stream
+        except av.error.FFmpegError as error:
+            if is_gone(error):
+                raise
+            raise VideoError(f"{path}: its frames cannot be turned into pixels ({error.strerror})") from error
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decode(
@@ -220,6 +253,8 @@ def _decode(
         except av.error.InvalidDataError:
             packet = None  # the rest of the file cannot be read: a truncated one ends here
         except (av.error.FFmpegError, OSError) as error:
+            if is_gone(error):
+                raise
             raise VideoError(f"{path}: cannot be read from frame {number} on ({error.strerror})") from error
         if packet is None:
             break

@@ -44,7 +44,7 @@ EXAMPLES, DRAWS, STEPS = 8, 10, 100  # of the board's protocol
 
 
 class Part(NamedTuple):
-    """Hold the vectors (videos, C) of a part, its class numbers (videos,), and its table of videos."""
+    """Hold the vectors (videos, C) of a part's videos that were read, their class numbers (videos,), and their table."""
 
     vectors: np.ndarray
     labels: np.ndarray
@@ -78,7 +78,7 @@ def pooled(data: ClipData, tokens: Tokens, config: Config) -> dict[str, Part]:
     for role, videos in data.tables.items():
         wanted = Wanted.judged(data, videos, config, config.evaluate.clips, config.evaluate.crops)
         found = tokens.of(data, wanted)
-        kept = videos[videos.path.isin(found.keys())].reset_index(drop=True)
+        kept = videos[videos.path.isin(found.keys())]
         if kept.empty:
             raise UserError(f"{data.folder}: none of the {len(videos)} {role} videos can be read")
         means = [found[path].float().mean((0, 1, 2, 3)) for path in kept.path]
@@ -113,12 +113,12 @@ def probe(config: Config) -> pd.DataFrame:
             **{"data": config.data.name, "split": config.data.split, "seed": config.seed, "quick": config.quick},
             **{"final_fit": False, "classes": data.classes, "unreadable": tokens.unreadable},
             **{"parameters": {"cnn": cost.count(model)["cnn"]}, "device": tokens.device.reason},
-            "commit": environment.commit(),
+            **{"commit": environment.commit(), "shortfall": data.shortfall, "present": len(data.tables["test"])},
         }
         for kind, run in runs.items():
             if not run.finished:
                 Run.start(named(config, kind), place.results).keep_data(data.identity)
-                _fit(kind, run, parts, about)
+                _fit(kind, run, parts, data.listed("test"), about)
     lines = {run.config.title: {**run.summary["test"], **run.summary["chosen"]} for run in runs.values()}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("name")
 
@@ -154,7 +154,7 @@ def board(accuracy: float, neighbours: int = 3) -> pd.DataFrame:
     return pd.concat([above.tail(neighbours), below.head(neighbours)]).reset_index(drop=True)
 
 
-def _fit(kind: str, run: Run, parts: Mapping[str, Part], about: Mapping[str, Any]) -> None:
+def _fit(kind: str, run: Run, parts: Mapping[str, Part], listed: pd.DataFrame, about: Mapping[str, Any]) -> None:
     start = time.perf_counter()
     setting, values, make = PROBES[kind]
     train, validation, test = parts["train"], parts["validation"], parts["test"]
@@ -168,12 +168,12 @@ def _fit(kind: str, run: Run, parts: Mapping[str, Part], about: Mapping[str, Any
         tried[value] = top_k(told, validation.labels, 1) - 1e-4 * nll(told, validation.labels)
     chosen = max(tried, key=tried.__getitem__)
     probabilities = _probabilities(_scaled(make(chosen), *_together(parts)), test.vectors, len(classes))
-    predictions = predictions_table(test.videos, probabilities, classes)
+    predictions = predictions_table(listed, probabilities, classes, test.videos.index.to_numpy())
     summary = dict(about) | {
         "name": run.config.title,
         "chosen": {setting: chosen},
         "seconds": {"training": time.perf_counter() - start},
-        "test": measure_test(predictions),
+        "test": measure_test(predictions) | {"present": about["present"]},
     }
     run.finish(predictions, json.loads(json.dumps(summary)))
 

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hmdb_lib.environment import cores
-from hmdb_lib.files import report_full_disk, whole_file
+from hmdb_lib.files import is_gone, report_refusals, whole_file
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 120.0  # what a killed computation loses at most
@@ -91,7 +91,7 @@ class FeatureStore:
         index = json.dumps([(path, size, len(rows)) for path, size, rows in videos])
         about = {"key": self.key, "videos": index, "crc32": str(_checksum(tokens))}
         file = self.folder / f"{kind}-{uuid.uuid4().hex[:12]}.safetensors"
-        with report_full_disk(self.folder), whole_file(file) as part:
+        with report_refusals(self.folder), whole_file(file) as part:
             part.write_bytes(save({"tokens": tokens}, about))  # save_file hides the system's error for a full disk
 
     def _open(self, file: Path) -> list[tuple[str, int, Tensor]] | str:
@@ -106,6 +106,8 @@ class FeatureStore:
             videos = json.loads(about["videos"])
             rows = tokens.split([count for _, _, count in videos])
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            if is_gone(error):  # the disk, not the shard
+                raise
             return f"torn, or not a shard of this version ({error})"
         return [(path, size, part) for (path, size, _), part in zip(videos, rows, strict=True)]
 

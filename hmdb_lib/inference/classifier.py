@@ -73,11 +73,12 @@ class Classifier:
         paths = find_videos([videos] if isinstance(videos, Path | str) else videos)
         config = self.trained.config
         clips = config.evaluate.clips if clips is None else clips
-        if window <= 0 or batch_size < 1 or (isinstance(clips, int) and clips < 1):
+        known = clips > 0 if isinstance(clips, int) else clips in ("all", "consecutive")
+        if not (window > 0 and batch_size > 0 and known):
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if not isinstance(workers, int):
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
-        rule = self.rule.longer(frames) if frames else self.rule
+        rule = self.rule if frames is None else self.rule.longer(frames)
         loader = DataLoader(
             Windows(paths, rule, config.data.size, clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,

@@ -5,6 +5,8 @@ import argparse
 import json
 from pathlib import Path
 
+from data_prep.commands import whole_number
+
 RUN = "a run's folder, best.ckpt or .safetensors"
 
 
@@ -13,7 +15,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     predict = subparsers.add_parser("predict", help="classify videos with a trained model, whole and over time")
     predict.add_argument("videos", nargs="+", metavar="FILE | FOLDER")
     predict.add_argument("--checkpoint", required=True, metavar="RUN", help=RUN)
-    predict.add_argument("--top", type=int, default=5, metavar="K", help="classes to name; default: 5")
+    predict.add_argument("--top", type=whole_number, default=5, metavar="K", help="classes to name; default: 5")
     predict.add_argument("--window", type=float, default=10, metavar="SECONDS", help="judge longer videos in windows")
     predict.add_argument("--whole", action="store_true", help="one clip of all frames instead of many short ones")
     predict.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])

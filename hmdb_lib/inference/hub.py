@@ -1,16 +1,19 @@
 """Trained models on the Hugging Face hub: one self-describing file, and a card that is filled from the run."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HFValidationError
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import UserError, hub_reason
+from hmdb_lib.files import report_refusals
 from hmdb_lib.inference import trained as portable
+from hmdb_lib.models.backbones.base import HubError
+from hmdb_lib.results.statistics import range_text, videos_text
 
 REPOSITORY = "https://github.com/hmdb-lib/hmdb-lib"  # as [project.urls] in pyproject.toml
 FILE = f"model{portable.ENDING}"
@@ -25,12 +28,14 @@ def push(source: Path | str, repository: str, *, public: bool = False, endpoint:
 
     The token is the one that `hf auth login` or HF_TOKEN gave. `endpoint`: another hub. Raises UserError.
     """
-    with tempfile.TemporaryDirectory() as folder, _faults_told(repository):
+    _check_name(repository)
+    with tempfile.TemporaryDirectory() as folder:
         portable.write(source, Path(folder) / FILE)
         card(portable.read(source)).save(Path(folder) / "README.md")
-        api = HfApi(endpoint)
-        api.create_repo(repository, private=not public, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Add the model and its card")
+        with _faults_told(repository):
+            api = HfApi(endpoint)
+            api.create_repo(repository, private=not public, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Add the model and its card")
         return f"{api.endpoint}/{repository}"
 
 
@@ -39,6 +44,7 @@ def pull(repository: str, *, endpoint: str | None = None) -> Path:
 
     Raises UserError.
     """
+    _check_name(repository)
     with _faults_told(repository):
         return Path(hf_hub_download(repository, FILE, endpoint=endpoint))
 
@@ -59,17 +65,14 @@ def card(trained: portable.Trained) -> ModelCard:
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )
-    interval = "too few source videos for an interval"
-    if test["accuracy_low"] == test["accuracy_low"]:  # not nan
-        interval = (
-            f"95 % interval over source videos {100 * test['accuracy_low']:.1f} to {100 * test['accuracy_high']:.1f}"
-        )
+    low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
+    interval = range_text(low, high, test.get("sources"), ".1f")
     judged = f"{config.evaluate.clips} clips x {config.evaluate.crops} crops, {config.evaluate.vote}"
     lines = [
         f"# {name}",
         f"A video classifier of {len(trained.classes)} classes: {config.model.backbone} with the head {config.model.head}, row `{config.row}` of hmdb_lib.",
         "## Result",
-        f"Test accuracy **{100 * test['accuracy']:.1f} %** ({interval}) on {test['videos']} videos; "
+        f"Test accuracy **{100 * test['accuracy']:.1f} %** {interval} (95 % interval over source videos) on {videos_text(test)}; "
         f"chance is {100 / len(trained.classes):.1f} %.",
         "## Data and protocol",
         f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",
@@ -90,11 +93,15 @@ def card(trained: portable.Trained) -> ModelCard:
     return ModelCard(f"---\n{about.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
 
 
+def _check_name(repository: str) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"{repository}: is not <user>/<name>; the user, or the group, is part of a model's name")
+
+
 @contextmanager
 def _faults_told(repository: str) -> Iterator[None]:
     try:
-        yield
-    except LocalTokenNotFoundError:
-        raise UserError(f"{repository}: no token for the hub; hf auth login, or set HF_TOKEN") from None
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
-        raise UserError(f"{repository}: the hub does not answer as hoped ({str(error).splitlines()[0]})") from error
+        with report_refusals():  # of the disk that holds the hub's cache
+            yield
+    except (HubError, HFValidationError, OSError, RuntimeError) as error:
+        raise UserError(f"{repository}: the hub gives no answer that helps; {hub_reason(error)}") from error

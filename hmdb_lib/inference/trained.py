@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from hmdb_lib import models
 from hmdb_lib.config import Config, restore
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import whole_file
+from hmdb_lib.files import remove_dead_parts, whole_file
 from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
 from hmdb_lib.results.runs import Run
 
@@ -88,7 +88,8 @@ def write(source: Path | str, file: Path | str) -> None:
     # contiguous: the runs keep 3D kernels channels-last, which the format cannot say.
     state = {key: value.contiguous() for key, value in trained.state.items()}
     with whole_file(file) as part:
-        save_file(state, part, {"hmdb_lib": trained.describe()})
+        part.write_bytes(save(state, {"hmdb_lib": trained.describe()}))  # save_file hides what the system refuses
+    remove_dead_parts(file.parent)
 
 
 def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:

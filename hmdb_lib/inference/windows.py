@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import Timeline, VideoError, scan, stream_frames
+from hmdb_lib.files import report_refusals
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class Windows(IterableDataset):
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         for number in range(first, len(self.paths), step):
             try:
-                yield from self._video(number)
+                with report_refusals():
+                    yield from self._video(number)
             except VideoError as error:
                 yield Window(number, error=str(error))
 

@@ -73,7 +73,7 @@ def _norm(width: int) -> int:
 def _backbone(backbone: Backbone, options: Mapping[str, Any]) -> int:
     name = backbone.name
     if name in LAYERS:
-        return _resnet(name, options.get("blocks") or sum(LAYERS[name]))
+        return _resnet(name, options.get("blocks") or sum(LAYERS[name]), options.get("width", 1))
     if name in VIDEOMAE:
         return _transformer(*VIDEOMAE[name][:2], 4 * VIDEOMAE[name][0])  # its keys have no bias
     if name in VJEPA2:
@@ -89,8 +89,8 @@ def _transformer(width: int, layers: int, inner: int) -> int:
     )
 
 
-def _resnet(name: str, blocks: int) -> int:
-    """Parameters of the stem and of so many blocks."""
+def _resnet(name: str, blocks: int, share: float) -> int:
+    """Parameters of the stem and of so many blocks, with a share of the channels."""
 
     def convolution(inputs: int, outputs: int, first: int, layer: int) -> int:
         if not name.startswith("r2plus1d"):
@@ -98,12 +98,12 @@ def _resnet(name: str, blocks: int) -> int:
         middle = first * outputs * 27 // (first * 9 + 3 * outputs)  # as many parameters as a 3 x 3 x 3 would have
         return inputs * middle * 9 + _norm(middle) + middle * outputs * 3
 
-    factorised = 3 * 45 * 49 + _norm(45) + 45 * 64 * 3
-    total = (factorised if name.startswith("r2plus1d") else 3 * 64 * 3 * 49) + _norm(64)
-    before = 64
+    before, middle = int(64 * share), int(45 * share)
+    factorised = 3 * middle * 49 + _norm(middle) + middle * before * 3
+    total = (factorised if name.startswith("r2plus1d") else 3 * before * 3 * 49) + _norm(before)
     layers = [layer for layer, count in enumerate(LAYERS[name]) for _ in range(count)]
     for layer in layers[:blocks]:
-        width = 64 * 2**layer
+        width = int(64 * share) * 2**layer
         for inputs, first in ((before, before), (width, width if name == "r2plus1d_34" else before)):
             total += convolution(inputs, width, first, layer) + _norm(width)
         if before != width:

@@ -8,14 +8,17 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from hmdb_lib.plots.curves import COLOURS, COLUMN, PAGE, STYLE
-from hmdb_lib.results.metrics import KEYS, calibration_error, classes_of
-from hmdb_lib.results.statistics import accuracy_interval, compare, correct
+from hmdb_lib.results.metrics import KEYS, calibration_error, classes_of, correct, read_only
+from hmdb_lib.results.statistics import Comparison, accuracy_interval, compare
 
 
 @mpl.rc_context(STYLE)
 def confusion(predictions: pd.DataFrame) -> Figure:
-    """Draw the confusion matrix: shares of each true class (row), with the counts where they can be read."""
-    classes = classes_of(predictions)
+    """Draw the confusion matrix: shares of each true class (row), with the counts where they can be read.
+
+    Videos that could not be read are left out.
+    """
+    predictions, classes = read_only(predictions), classes_of(predictions)
     predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
     counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
@@ -48,16 +51,15 @@ def confusion(predictions: pd.DataFrame) -> Figure:
 def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], most: int = 20) -> Figure:
     """Draw the difference of two runs' accuracies, class by class, with 95 % intervals.
 
-    The `most` classes with the largest changes are shown, on the videos that both judged.
+    The `most` classes with the largest changes are shown, on the videos that both judged. Classes of fewer than four
+    sources have no interval.
     """
     changes = {
-        label: compare(group, second[second.label == label])
+        label: compare(group, second[second.label == label], partial=True)
         for label, group in first.groupby("label")
         if group.video.isin(second.video).any()
     }
-    table = pd.DataFrame.from_dict(
-        changes, orient="index", columns=["difference", "low", "high", "p", "videos"], dtype=float
-    )
+    table = pd.DataFrame.from_dict(changes, orient="index", columns=list(Comparison._fields), dtype=float)
     shown = table.loc[table.difference.abs().sort_values(kind="stable").index[-most:]].sort_values("difference") * 100
     figure = Figure(figsize=(COLUMN, 0.9 + 0.15 * len(shown)), layout="constrained")
     axes = figure.subplots()
@@ -78,10 +80,10 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     """Draw accuracy against confidence, in equal bins with 95 % intervals, and the number of videos in each bin.
 
-    Points below the diagonal are over-confident. The error in the title is the expected calibration error of these
+    Points below the diagonal are over-confident. Videos that could not be read are left out. The error in the title is the expected calibration error of these
     bins (arXiv 1706.04599).
     """
-    classes = classes_of(predictions)
+    predictions, classes = read_only(predictions), classes_of(predictions)
     probabilities = predictions[classes].to_numpy(float)
     confidence = pd.Series(probabilities.max(1), predictions.index)
     numbers = (confidence * bins).astype(int).clip(upper=bins - 1)

@@ -94,11 +94,18 @@ def gap_against_attention(table: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
-    """Test accuracy with its 95 % interval against `parameters` or `flops`, from a study's CSV as above."""
+    """Test accuracy with its 95 % interval against `parameters` or `flops`, from a study's CSV as above.
+
+    The row that validation would choose is named.
+    """
     labels = {"parameters": "parameters (millions)", "flops": "GFLOP a clip"}
     if cost not in labels:
         raise ValueError(f"cost={cost!r}: expected one of {', '.join(labels)}")
-    table = table.dropna(subset=["accuracy"])
+    table = table.dropna(subset=["accuracy", "cnn_parameters"])  # runs averaged are no model of so many parameters
+    if "best_on_validation" in table:
+        table = table.rename(
+            index={row: f"{row} (best on validation)" for row in table.index[table.best_on_validation]}
+        )
     if cost == "parameters":
         x = (table.cnn_parameters + table.attention_parameters) / 1e6
     else:

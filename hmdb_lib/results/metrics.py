@@ -9,15 +9,18 @@ import pandas as pd
 KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then each class's probability
 
 
-def predictions_table(videos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def predictions_table(
+    videos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str], rows: Sequence[int] | np.ndarray
+) -> pd.DataFrame:
     """Put predictions into the columns of predictions.csv.
 
-    `videos` has the columns path, group and label, a row for each row of `probabilities` (videos, classes). A class
-    called video, group or label, say, has " (class)" behind its name.
+    `videos` has the columns path, group and label, a row for each listed video; `probabilities` (read, classes) are
+    those of the videos at `rows`. The others, which are missing or could not be read, get none. A class called video,
+    group or label, say, has " (class)" behind its name.
     """
     keys = videos.rename(columns={"path": "video"})[KEYS].reset_index(drop=True)
     keys["label"] = keys.label.map(_column)
-    return pd.concat([keys, pd.DataFrame(probabilities, columns=list(map(_column, classes)))], axis=1)
+    return keys.join(pd.DataFrame(probabilities, index=pd.Index(rows), columns=list(map(_column, classes))))
 
 
 def _column(name: str) -> str:
@@ -96,17 +99,33 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((best == labels[:, None]).any(1).mean())
 
 
+def read_only(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the videos that were read: the others have no probabilities."""
+    return predictions.dropna(subset=classes_of(predictions))
+
+
+def correct(predictions: pd.DataFrame) -> pd.Series:
+    """Tell whether the most probable class is the true one, for each row; a video that was not read counts as wrong."""
+    probabilities = predictions[classes_of(predictions)]
+    return (probabilities.fillna(-1.0).idxmax(axis=1) == predictions.label) & probabilities.notna().all(axis=1)
+
+
 def describe(predictions: pd.DataFrame) -> dict[str, float]:
-    """Count videos and measure accuracy (top 1, top 5, mean over classes), loss and calibration of predictions."""
-    classes = classes_of(predictions)
-    probabilities = predictions[classes].to_numpy()
-    labels = np.array([classes.index(label) for label in predictions["label"]], int)
-    right = probabilities.argmax(1) == labels
+    """Count videos and measure accuracy (top 1, top 5, mean over classes), loss and calibration of predictions.
+
+    A video that was not read counts as wrong, but for `accuracy_read`, the loss and the calibration.
+    """
+    classes, read = classes_of(predictions), read_only(predictions)
+    probabilities = read[classes].to_numpy()
+    labels = np.array([classes.index(label) for label in read.label], int)
+    share = len(read) / len(predictions)
     return {
-        "videos": len(labels),
-        "accuracy": top_k(probabilities, labels, 1),
-        "top5": top_k(probabilities, labels, 5),
-        "mean_class_accuracy": float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),
+        "videos": len(predictions),
+        "read": len(read),
+        "accuracy": share * top_k(probabilities, labels, 1) if share else 0.0,
+        "accuracy_read": top_k(probabilities, labels, 1),
+        "top5": share * top_k(probabilities, labels, 5) if share else 0.0,
+        "mean_class_accuracy": float(correct(predictions).groupby(predictions.label).mean().mean()),
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }
@@ -120,6 +139,8 @@ def mean_beside(summary: Mapping[str, Any]) -> str:
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error (arXiv 1706.04599): the mean gap between confidence and accuracy in equal bins."""
+    if not len(labels):
+        return float("nan")
     confidence = probabilities.max(1)
     gap = (probabilities.argmax(1) == labels) - confidence
     return float(

@@ -12,7 +12,7 @@ import pandas as pd
 from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import whole_file
+from hmdb_lib.files import remove_dead_parts, whole_file
 from hmdb_lib.results.metrics import KEYS
 
 # Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
@@ -39,6 +39,8 @@ class Run:
         if not run.holds(config):
             run.checkpoints.mkdir(parents=True, exist_ok=True)
             write_whole(run.folder / "config.yaml", config.to_yaml())
+        for folder in (run.folder, run.checkpoints):
+            remove_dead_parts(folder)
         return run
 
     @classmethod
@@ -122,9 +124,11 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Read the finished run's test videos: video, group, label, then the probability of each class."""
-        texts = dict.fromkeys(KEYS, str)  # a class may be called None or NA
-        return pd.read_csv(self.folder / "predictions.csv", dtype=texts, keep_default_na=False)
+        """Read the finished run's test videos: video, group, label, then the probability of each class.
+
+        A listed video that is missing or could not be read has none.
+        """
+        return read_predictions(self.folder / "predictions.csv")
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""
@@ -178,6 +182,18 @@ def results_table(results: Path | None = None) -> pd.DataFrame:
         pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in runs if run.finished
     ]
     return pd.DataFrame(rows)
+
+
+def read_predictions(file: Path) -> pd.DataFrame:
+    """Read a predictions.csv, or a file of `write_predictions`."""
+    texts = dict.fromkeys((*KEYS, "frames"), str)
+    return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])  # a class may be called None or NA
+
+
+def write_predictions(predictions: pd.DataFrame, file: Path) -> None:
+    """Write the predictions behind a table into one compressed file, probabilities to four digits."""
+    with whole_file(file, make_folder=False) as part:
+        predictions.to_csv(part, index=False, float_format="%.4f", compression={"method": "gzip", "mtime": 0})
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -1,106 +1,184 @@
 """Compute intervals of accuracies and of differences from predictions, with source videos as the unit.
 
-Clips of one source resemble each other, so they are drawn together: resampling single clips gives intervals that are
-too narrow. An interval speaks of other videos, not of another seed; what a seed does shows in the spread over runs.
+Clips of one source resemble each other, so they count together: single clips as units give intervals that are too
+narrow. An interval speaks of other source videos; of other seeds too where the spread between runs is given.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.results.metrics import classes_of, describe
+from hmdb_lib.results.intervals import COVERS, Spread, flip_p, interval
+from hmdb_lib.results.metrics import classes_of, correct, describe
+
+ENOUGH_SHARED = 0.9  # of the videos of two runs that are compared
+ENOUGH_FREEDOM = 2  # of a row's own spread between runs
+K = TypeVar("K")
 
 
 class Interval(NamedTuple):
-    """Hold a value and the ends of its 95 % interval; these are nan where the data cannot give one."""
+    """Hold a value and the ends of its 95 % interval, nan below four sources; `sources` is their number."""
 
     value: float
     low: float
     high: float
+    sources: int
 
 
 class Comparison(NamedTuple):
-    """Hold how much more accurate the first of two is, as a share from -1 to 1, with its 95 % interval and McNemar's p."""
+    """Hold how much more accurate the first of two is, as a share from -1 to 1, with its 95 % interval and p.
+
+    `videos` is the number that both judged, of `of` that either did; `sources` is the number of their sources.
+    """
 
     difference: float
     low: float
     high: float
     p: float
     videos: int
-
-
-def correct(predictions: pd.DataFrame) -> pd.Series:
-    """Tell whether the most probable class is the true one, for each row of a predictions.csv."""
-    return predictions[classes_of(predictions)].idxmax(axis=1) == predictions.label
+    of: int
+    sources: int
 
 
 def measure_test(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute what summary.json says under `test` that predictions.csv alone can tell."""
     accuracy = accuracy_interval(predictions)
-    return describe(predictions) | {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+    return describe(predictions) | {
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "sources": accuracy.sources,
+    }
 
 
-def accuracy_interval(predictions: pd.DataFrame, resamples: int = 9999, seed: int = 0) -> Interval:
-    """Compute the accuracy over the rows of a predictions.csv, or of several pooled with `pool`.
+def accuracy_interval(predictions: pd.DataFrame, spread: Spread | None = None) -> Interval:
+    """Compute the accuracy over the rows of a predictions.csv, or of several pooled with `pool`, with its interval.
 
-    The interval is the percentile bootstrap over `group` (whole source videos are drawn with replacement; Davison
-    and Hinkley, Bootstrap Methods, 3.8): a little too narrow below some thirty groups. Where every row is right, or
-    every row wrong, resampling sees no spread, and each group counts as one exact binomial trial instead. One group, or
-    two, of which only three resamples can be drawn, give no interval.
+    The unit is `group`, the source video, however many folds and seeds it was judged in; see `intervals.interval`. With
+    the `spread` between runs the interval speaks of other seeds too.
     """
-    right = correct(predictions).astype(int)
-    low, high = _interval_of_mean(right, predictions.group, resamples, seed)
-    return Interval(float(right.mean()), max(low, 0.0), min(high, 1.0))
+    units = _units(predictions)
+    low, high = _interval(units.right, units.group, (0, 1), [_luck(predictions, spread)])
+    return Interval(float(units.right.mean()), low, high, units.group.nunique())
 
 
-def compare(first: pd.DataFrame, second: pd.DataFrame, resamples: int = 9999, seed: int = 0) -> Comparison:
-    """Compare two runs, or two pools of runs, pair by pair on the videos (of the same split and seed) that both judged.
+def compare(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    spreads: tuple[Spread | None, Spread | None] = (None, None),
+    *,
+    partial: bool = False,
+) -> Comparison:
+    """Compare two runs, or two pools of runs, video by video on those that both judged in the same split.
 
-    The interval is that of `accuracy_interval`. `p` is McNemar's, exact: the binomial test of the videos that
-    only one of the two gets right. It takes videos as independent, so within few or large sources believe the
-    interval rather than it; and it is nan for pools in which a video is judged more than once, as with several seeds.
-    Raises UserError when the two share no video.
+    Seeds are averaged first, so that the two may have different ones. The interval is that of `accuracy_interval`. `p` is
+    that of random signs of the sources' differences, see `intervals.flip_p`: it speaks of these runs, without the
+    spread between runs. Raises UserError when the two share less than nine tenths of their videos (`partial`: no video).
     """
-    first, second = (table[["video", "group"]].assign(right=correct(table)).reset_index() for table in (first, second))
-    keys = ["video", *(name for name in ("split", "seed") if name in first)]
-    pairs = first.merge(second[[*keys, "right"]], on=keys, suffixes=("_first", "_second"), validate="1:1")
+    one, other = _units(first), _units(second)
+    keys = ["video", *(name for name in ("split",) if name in one and name in other)]
+    pairs = one.merge(other[[*keys, "right"]], on=keys, suffixes=("_first", "_second"), validate="1:1")
+    of = len(one) + len(other) - len(pairs)
     if pairs.empty:
         raise UserError("the two runs have no test video in common; compare runs of the same data and split")
-    gain = pairs.right_first.astype(int) - pairs.right_second
-    won, lost = int((gain > 0).sum()), int((gain < 0).sum())
-    once = pairs.video.is_unique
-    p = (binomtest(won, won + lost).pvalue if won + lost else 1.0) if once else float("nan")
-    low, high = _interval_of_mean(gain, pairs.group, resamples, seed)
-    return Comparison(float(gain.mean()), max(low, -1.0), min(high, 1.0), float(p), len(pairs))
+    if len(pairs) < ENOUGH_SHARED * of and not partial:
+        raise UserError(
+            f"the two runs share {len(pairs)} of {of} test videos, less than nine tenths; compare runs of the same data "
+            "and split, or pass partial=True"
+        )
+    gain = pairs.right_first - pairs.right_second
+    kept = pairs[keys]
+    luck = [_luck(table, spread, kept) for table, spread in zip((first, second), spreads, strict=True)]
+    low, high = _interval(gain, pairs.group, (-1, 1), luck)
+    p = flip_p(gain.groupby(pairs.group.to_numpy()).sum().round(9).to_numpy())
+    return Comparison(float(gain.mean()), low, high, p, len(pairs), of, pairs.group.nunique())
+
+
+def videos_text(test: Mapping[str, float]) -> str:
+    """Write how many videos a summary's accuracy is over, and what of them was missing or could not be read."""
+    videos = int(test["videos"])
+    read, present = int(test.get("read", videos)), int(test.get("present", videos))
+    if read == videos:
+        return f"{videos} videos"
+    return (
+        f"{videos} listed videos, of which {present} were there and {read} read ({test['accuracy_read']:.3f} of these)"
+    )
+
+
+def range_text(low: float, high: float, sources: float | None, form: str) -> str:
+    """Write an interval; of few sources with what simulated intervals of so many cover."""
+    if pd.isna(low):
+        return "[no interval: fewer than four sources]"
+    held = COVERS.get(int(sources)) if sources else None
+    return f"[{low:{form}}, {high:{form}}{f'; {sources:.0f} sources, covers {held:.2f}' if held else ''}]"
 
 
 def pool(predictions: dict[tuple[int, int], pd.DataFrame]) -> pd.DataFrame:
-    """Put the predictions of a row's runs, by (split, seed), into one table with these as its index.
-
-    For `accuracy_interval` a source is still one unit, however many folds and seeds it was judged in.
-    """
+    """Put the predictions of a row's runs, by (split, seed), into one table with these as its index."""
     return pd.concat(predictions, names=["split", "seed"])
 
 
-def _interval_of_mean(values: pd.Series, groups: pd.Series, resamples: int, seed: int) -> tuple[float, float]:
-    """Ends of the 95 % interval of the mean over rows, whole groups resampled; nan below three groups."""
-    if values.nunique() == 1:
-        unseen = binomtest(0, groups.nunique()).proportion_ci().high  # share of groups that may be otherwise
-        return values.iloc[0] - unseen, values.iloc[0] + unseen
-    sums = values.groupby(groups.to_numpy()).agg(["sum", "size"]).to_numpy(float)
-    if len(sums) < 3:
-        return float("nan"), float("nan")
-    found = bootstrap(
-        (sums[:, 0], sums[:, 1]),
-        lambda total, rows, axis: total.sum(axis) / rows.sum(axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=resamples,
-        batch=1000,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+def average_runs(predictions: pd.DataFrame) -> pd.DataFrame | None:
+    """Average the probabilities of a pool's seeds, video by video in each split; None where a split has one run."""
+    if predictions.reset_index().groupby("split").seed.nunique().min() < 2:
+        return None
+    keys = ["split", "video", "group", "label"]
+    table = predictions.reset_index("split")
+    return table.groupby(keys, sort=False)[classes_of(predictions)].mean().reset_index().set_index("split")
+
+
+def run_spreads(pools: Mapping[K, pd.DataFrame]) -> dict[K, tuple[Spread | None, str]]:
+    """Compute the spread between runs for each row of a table, and say in words where it is from.
+
+    It is that of the row's own runs that share a split, from three on; else that of all rows of the table with several,
+    pooled. With one run each there is none.
+    """
+    own = {row: spread for row, predictions in pools.items() if (spread := _run_spread(predictions))}
+    freedom = sum(spread.freedom for spread in own.values())
+    if not freedom:
+        return dict.fromkeys(pools, (None, "one run each: the spread between runs is not in the intervals"))
+    shared = Spread(sum(of.variance * of.freedom for of in own.values()) / freedom, freedom)
+    from_rows = f"in the intervals, from {', '.join(map(str, own))} ({freedom} degrees of freedom)"
+    enough = {row for row, spread in own.items() if spread.freedom >= ENOUGH_FREEDOM}
+    return {row: (own[row], "in the intervals") if row in enough else (shared, from_rows) for row in pools}
+
+
+def added(luck: Iterable[tuple[np.ndarray | float, np.ndarray | float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Add variances; the degrees of freedom of the sum are Satterthwaite's."""
+    variances, freedoms = (np.array(values) for values in zip(*luck, strict=True))
+    total, parts = variances.sum(0), (variances**2 / freedoms).sum(0)
+    return total, np.divide(total**2, parts, out=np.full_like(total, np.inf), where=parts > 0)
+
+
+def _run_spread(predictions: pd.DataFrame) -> Spread | None:
+    runs = correct(predictions).groupby(level=["split", "seed"]).mean().groupby(level="split")
+    freedom = int((runs.size() - 1).sum())
+    return Spread(float((runs.var(ddof=0) * runs.size()).sum() / freedom), freedom) if freedom else None
+
+
+def _units(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a video and split: video, group, [split,] right, the mean over seeds."""
+    table = predictions[["video", "group"]].assign(right=correct(predictions).astype(float)).reset_index()
+    keys = ["video", "group", *(name for name in ("split",) if name in table)]
+    return table.groupby(keys, sort=False)["right"].mean().reset_index()
+
+
+def _luck(predictions: pd.DataFrame, spread: Spread | None, kept: pd.DataFrame | None = None) -> tuple[float, float]:
+    """Variance that other runs would bring to the mean over the units, and its degrees of freedom."""
+    if not spread:
+        return 0.0, np.inf
+    runs = predictions.reset_index()[["split", "seed"]].drop_duplicates().split.value_counts()
+    units = (predictions.reset_index()[["video", "split"]].drop_duplicates() if kept is None else kept).split
+    shares = units.value_counts(normalize=True)
+    return spread.variance * float((shares**2 / runs.reindex(shares.index)).sum()), spread.freedom
+
+
+def _interval(
+    values: pd.Series, groups: pd.Series, bounds: tuple[float, float], luck: Iterable[tuple[float, float]]
+) -> tuple[float, float]:
+    by_source = pd.DataFrame({"sums": values, "squares": values**2}).groupby(groups.to_numpy())
+    sums, sizes = by_source.sum(), by_source.size()
+    low, high = interval(sums.sums.to_numpy(), sums.squares.to_numpy(), sizes.to_numpy(float), bounds, added(luck))
+    return float(low), float(high)

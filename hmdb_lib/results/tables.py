@@ -8,10 +8,20 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from hmdb_lib.environment import shipped
+from hmdb_lib.results.intervals import holm
 from hmdb_lib.results.runs import Run, write_whole
-from hmdb_lib.results.statistics import accuracy_interval, compare, pool
+from hmdb_lib.results.statistics import (
+    ENOUGH_SHARED,
+    accuracy_interval,
+    average_runs,
+    compare,
+    pool,
+    range_text,
+    run_spreads,
+)
 
 PUBLISHED = shipped("results/published.csv")
+EPOCH = ["train_video_loss", "val_video_loss", "val_video_accuracy"]  # of the chosen epoch
 
 
 def published() -> pd.DataFrame:
@@ -61,44 +71,66 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
     """Compute the study's columns as plain numbers, one line a row; results/README.md explains them.
 
     `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
-    Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs.
+    Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs. A row
+    with several seeds has a line more, of the mean of their probabilities.
     """
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
-    lines: dict[str, dict[str, Any]] = {row: {"runs": len(of_row)} for row, of_row in runs.items()}
-    for row, predictions in pools.items():
-        summaries = pd.json_normalize([run.summary for run in runs[row]])
-        means = summaries.reindex(columns=["best_epoch.train_video_loss", "best_epoch.val_video_loss"]).mean()
-        accuracy = accuracy_interval(predictions)
+    spreads = run_spreads(pools)
+    lines: dict[str, dict[str, Any]] = {}
+    for row, of_row in runs.items():
+        lines[row] = {"runs": len(of_row)}
+        if row not in pools:
+            continue
+        predictions = pools[row]
+        summaries = pd.json_normalize([run.summary for run in of_row])
+        means = summaries.reindex(columns=[f"best_epoch.{name}" for name in EPOCH]).mean().set_axis(EPOCH)
+        spread, spread_from = spreads[row]
+        accuracy = accuracy_interval(predictions, spread)
         lines[row] |= {
-            "chosen_on": runs[row][0].config.train.choose_on,
+            "chosen_on": of_row[0].config.train.choose_on,
             "videos": len(predictions),
-            "train_loss": means.iloc[0],
-            "validation_loss": means.iloc[1],
+            "sources": accuracy.sources,
+            "train_loss": means.train_video_loss,
+            "validation_loss": means.val_video_loss,
+            "validation_accuracy": means.val_video_accuracy,
             "accuracy": accuracy.value,
             "accuracy_low": accuracy.low,
             "accuracy_high": accuracy.high,
             "accuracy_spread": summaries["test.accuracy"].std(),
+            "spread_between_runs": spread_from,
             "cnn_parameters": summaries["parameters.cnn"].iloc[0],
             "attention_parameters": (summaries["parameters.total"] - summaries["parameters.cnn"]).iloc[0],
             "flops": summaries["flops"].iloc[0],
         }
         if row != reference and reference in pools:
-            versus = compare(predictions, pools[reference])
+            versus = compare(predictions, pools[reference], (spread, spreads[reference][0]), partial=True)
             lines[row] |= {
                 "reference": reference,
                 "difference": versus.difference,
                 "difference_low": versus.low,
                 "difference_high": versus.high,
-                "mcnemar_p": versus.p,
+                "difference_sources": versus.sources,
+                "p": versus.p,
                 "compared_videos": versus.videos,
+                "videos_of_either": versus.of,
+            }
+        if (averaged := average_runs(predictions)) is not None:
+            accuracy = accuracy_interval(averaged)
+            lines[f"{row} ({len(predictions) // len(averaged)} runs averaged)"] = {
+                **{"runs": len(of_row), "videos": len(averaged), "sources": accuracy.sources},
+                **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
             }
     columns = [
-        *("runs", "chosen_on", "videos", "train_loss", "validation_loss", "accuracy", "accuracy_low", "accuracy_high"),
-        *("accuracy_spread", "reference", "difference", "difference_low", "difference_high", "mcnemar_p"),
-        *("compared_videos", "cnn_parameters", "attention_parameters", "flops"),
+        *("runs", "chosen_on", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
+        *("best_on_validation", "accuracy", "accuracy_low", "accuracy_high", "accuracy_spread", "spread_between_runs"),
+        *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
+        *("compared_videos", "videos_of_either", "cnn_parameters", "attention_parameters", "flops"),
     ]
     ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=columns)
+    compared = ours.p.notna()
+    ours.loc[compared, "p_holm"] = holm(ours.p[compared].to_numpy(float), planned=len(runs) - 1)
+    ours["best_on_validation"] = _best_on_validation(ours)
     return ours.join(theirs).rename_axis("row")
 
 
@@ -111,12 +143,19 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         return pd.Series(table[column] * scale).map(form.format, na_action="ignore")
 
     shown = {
-        ("", "row"): [f"{line.Index}*" if line.chosen_on == "test" else line.Index for line in lines],
+        ("", "row"): [
+            line.Index + "*" * (line.chosen_on == "test") + " (best on validation)" * line.best_on_validation
+            for line in lines
+        ],
+        (ours, "runs"): text("runs", "{:.0f}"),
         (ours, "train loss"): text("train_loss"),
         (ours, "val. loss"): text("validation_loss"),
-        (ours, "accuracy, %"): [_accuracy(line) for line in lines],
+        (ours, "val. accuracy, %"): text("validation_accuracy", "{:.1f}", 100),
+        (ours, "test accuracy, %"): [_accuracy(line) for line in lines],
         (ours, "difference, points"): [_difference(line) for line in lines],
-        (ours, "p"): text("mcnemar_p", "{:.3f}"),
+        (ours, "p"): text("p", "{:.3f}"),
+        (ours, "p, Holm"): text("p_holm", "{:.3f}"),
+        (ours, "spread between runs"): table.spread_between_runs,
         (ours, "CNN, M"): text("cnn_parameters", "{:.1f}", 1e-6),
         (ours, "attention, M"): text("attention_parameters", "{:.1f}", 1e-6),
         (theirs, "train loss"): text("published_hmdb51_train_loss"),
@@ -129,11 +168,11 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
 
 
 def study_styled(table: pd.DataFrame, data: str) -> Styler:
-    """Style the table of `study` for a notebook: `study_text`, the best accuracy of ours set off."""
-    best = table.accuracy.reset_index(drop=True).idxmax() if table.accuracy.notna().any() else None
+    """Style the table of `study` for a notebook: `study_text`, the row that validation would choose set off."""
+    best = table.best_on_validation.to_numpy()
 
     def bold(line: pd.Series) -> list[str]:
-        return ["font-weight: bold" if line.name == best else ""] * len(line)
+        return ["font-weight: bold" if best[line.name] else ""] * len(line)
 
     return study_text(table, data).style.apply(bold, axis=1).hide(axis="index")
 
@@ -163,18 +202,24 @@ def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
     return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
 
 
+def _best_on_validation(table: pd.DataFrame) -> pd.Series:
+    """Mark the row with the highest validation accuracy, of equals the lowest loss; none chosen on the test part."""
+    fair = table[(table.chosen_on == "validation") & table.validation_accuracy.notna()]
+    best = fair.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).index[:1]
+    return pd.Series(table.index.isin(best), table.index)
+
+
 def _accuracy(line: Any) -> str:
     if pd.isna(line.accuracy):
         return "-"
     spread = "" if pd.isna(line.accuracy_spread) else f" ± {100 * line.accuracy_spread:.1f}"
-    return f"{100 * line.accuracy:.1f}{spread} {_range(line.accuracy_low, line.accuracy_high, '.1f')}"
+    return f"{100 * line.accuracy:.1f}{spread} {range_text(100 * line.accuracy_low, 100 * line.accuracy_high, line.sources, '.1f')}"
 
 
 def _difference(line: Any) -> str:
     if pd.isna(line.difference):
         return "-"
-    return f"{100 * line.difference:+.1f} {_range(line.difference_low, line.difference_high, '+.1f')}"
-
-
-def _range(low: float, high: float, form: str) -> str:
-    return "[too few sources for an interval]" if pd.isna(low) else f"[{100 * low:{form}}, {100 * high:{form}}]"
+    ends = range_text(100 * line.difference_low, 100 * line.difference_high, line.difference_sources, "+.1f")
+    few = line.compared_videos < ENOUGH_SHARED * line.videos_of_either
+    shared = f", on {line.compared_videos:.0f} of {line.videos_of_either:.0f} videos" * few
+    return f"{100 * line.difference:+.1f} {ends}{shared}"

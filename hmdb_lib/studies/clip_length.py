@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from hmdb_lib import environment
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.results.metrics import predictions_table
-from hmdb_lib.results.runs import Run
+from hmdb_lib.results.runs import Run, write_predictions, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.training import experiment as training
 
@@ -25,23 +26,38 @@ class Lengths(NamedTuple):
     def by_native_length(self, bins: int = 3) -> pd.DataFrame:
         """Compute accuracy with its interval by how long the videos are, in `bins` parts of as many videos each.
 
-        One line a length and part: frames, shortest, longest, videos, accuracy.
+        One line a length and part: frames, shortest, longest, videos, accuracy. Videos that could not be read are left
+        out: nobody knows how long they are.
         """
         lines = []
-        first = self.predictions.drop_duplicates("video").set_index("video")
+        known = self.predictions[self.predictions.native_frames.notna()]
+        first = known.drop_duplicates("video").set_index("video")
         ranks = first.native_frames.rank(method="first", pct=True)
         part_of = {video: min(math.ceil(rank * bins), bins) for video, rank in ranks.items()}
-        for length, of_length in self.predictions.groupby("frames", sort=False):
+        for length, of_length in known.groupby("frames", sort=False):
             for _, part in of_length.groupby(of_length.video.map(part_of)):
-                accuracy = accuracy_interval(part.drop(columns=["frames", "native_frames"]))
-                lines.append(
-                    {
-                        **{"frames": length, "shortest": part.native_frames.min(), "longest": part.native_frames.max()},
-                        **{"videos": len(part), "accuracy": accuracy.value},
-                        **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
-                    }
-                )
+                frames = part.native_frames.to_numpy(int)
+                ends = {"shortest": frames.min(), "longest": frames.max()}
+                lines.append({"frames": length} | ends | _measured(part))
         return pd.DataFrame(lines)
+
+    def save(self, folder: Path) -> None:
+        """Write lengths.csv, lengths_native.csv and the predictions behind them, one file, into a run's folder."""
+        write_predictions(self.predictions, folder / "lengths-predictions.csv.gz")
+        write_whole(folder / "lengths.csv", self.table.to_csv(index=False))
+        write_whole(folder / "lengths_native.csv", self.by_native_length().to_csv(index=False))
+
+
+def length_table(predictions: pd.DataFrame, own: int) -> pd.DataFrame:
+    """Compute accuracy and the difference to the run's own length, a line a length, from `Lengths.predictions`."""
+    judged = dict(list(predictions.groupby("frames", sort=False)))
+    lines = []
+    for length, of_length in judged.items():
+        versus = compare(_plain(of_length), _plain(judged[str(own)]))
+        line = {"frames": length if length == "all" else int(str(length))} | _measured(of_length)
+        line |= {"difference": versus.difference}
+        lines.append(line | {"difference_low": versus.low, "difference_high": versus.high, "p": versus.p})
+    return pd.DataFrame(lines)
 
 
 def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Lengths:
@@ -58,30 +74,33 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Len
     """
     classifier, config = Classifier.load(run.folder), run.config
     data = training.read_data(config, environment.place())
-    table, paths = data.tables["test"], data.files("test")
+    table, paths = data.listed("test"), data.files("test")
     own = config.data.frames
-    judged, lines = {}, []
+    parts, seconds, native = [], [], {}
     for length in dict.fromkeys([own, *lengths]):
         start = time.perf_counter()
         if length == "all":
             found = classifier.whole_of_each(paths)
         else:
             found = classifier.predict(paths, window=math.inf, frames=int(length), clips=clips)
-        seconds = (time.perf_counter() - start) / len(paths)
-        known = {video.video: video.probabilities for video in found.videos}
-        read = table[[path in known for path in paths]].reset_index(drop=True)
-        judged[length] = predictions_table(read, np.stack(list(known.values())), classifier.classes)
-        accuracy, versus = accuracy_interval(judged[length]), compare(judged[length], judged[own])
-        lines.append(
-            {
-                **{"frames": length, "videos": len(read), "accuracy": accuracy.value},
-                **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high, "difference": versus.difference},
-                **{"difference_low": versus.low, "difference_high": versus.high, "seconds_a_video": seconds},
-            }
-        )
-    native = {path: data.source.timeline(path).frames for path in table.path}
-    predictions = pd.concat(
-        [part.assign(frames=length, native_frames=part.video.map(native)) for length, part in judged.items()],
-        ignore_index=True,
-    )
-    return Lengths(pd.DataFrame(lines), predictions)
+        seconds.append((time.perf_counter() - start) / len(paths))
+        known = {video.video for video in found.videos}
+        rows = [number for number, path in enumerate(paths) if path in known]
+        native |= {path: data.source.timeline(path).frames for path in table.path[rows] if path not in native}
+        probabilities = np.stack([video.probabilities for video in found.videos]).round(4)
+        predictions = predictions_table(table, probabilities, classifier.classes, rows)
+        parts.append(predictions.assign(frames=str(length), native_frames=predictions.video.map(native)))
+    predictions = pd.concat(parts, ignore_index=True)
+    return Lengths(length_table(predictions, own).assign(seconds_a_video=seconds), predictions)
+
+
+def _measured(predictions: pd.DataFrame) -> dict[str, float]:
+    accuracy = accuracy_interval(_plain(predictions))
+    return {
+        **{"videos": len(predictions), "test_sources": accuracy.sources, "accuracy": accuracy.value},
+        **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+    }
+
+
+def _plain(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions.drop(columns=["frames", "native_frames"])

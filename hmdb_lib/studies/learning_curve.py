@@ -11,14 +11,20 @@ import pandas as pd
 from hmdb_lib import config, environment
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
-from hmdb_lib.results.runs import Run, write_whole
-from hmdb_lib.results.statistics import accuracy_interval, compare
+from hmdb_lib.results.intervals import holm
+from hmdb_lib.results.runs import read_predictions, write_predictions, write_whole
+from hmdb_lib.results.statistics import accuracy_interval, compare, run_spreads
 from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.studies import study
 from hmdb_lib.studies.study import Job
 from hmdb_lib.training import experiment as training
 
 Arm = tuple[str, Mapping[str, Any]]  # a row of experiments.yaml, and changes of keys
+COLUMNS = [
+    *("arm", "sources", "runs", "videos", "test_sources", "accuracy", "accuracy_low", "accuracy_high"),
+    *("spread_between_runs", "reference", "difference", "difference_low", "difference_high", "p", "p_holm"),
+    "compared_videos",
+]
 
 
 def learning_curve(
@@ -44,8 +50,8 @@ def learning_curve(
         changes: of keys for every run, over what the arms say.
         file: another config.yaml under what the rows say.
 
-    The file is <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. What each run prints
-    goes to log.txt in its folder. Raises UserError, after writing it, where runs failed.
+    The file is <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. All predictions go to
+    one file beside it. What each run prints goes to log.txt in its folder. Raises UserError, after writing it, where runs failed.
 
     Example:
         >>> arms = {"scratch": ("baseline", {"model.pretrained": "none"}), "kinetics": ("baseline", {})}
@@ -89,13 +95,25 @@ def plan(
 
 
 def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]], results: Path) -> pd.DataFrame:
-    table = _table(arms, {key: [job.run for job in of_arm] for key, of_arm in jobs.items()})
     data = next(iter(jobs.values()))[0].config.data.name
-    written = results / "learning_curves" / f"{'+'.join(arms)}-{data}.csv"
-    written.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(written, table.to_csv(index=False))
-    print(f"table: {written}")
-    return table
+    stem = results / "learning_curves" / f"{'+'.join(arms)}-{data}"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    lines, found = [], []
+    for (arm, count), of_arm in jobs.items():
+        first = next(name for name, (row, _) in arms.items() if row == arms[arm][0])
+        lines.append({"arm": arm, "sources": count, "reference": None if arm == first else first})
+        finished = [job.run for job in of_arm if job.run.finished]
+        if finished:
+            found.append(pool_runs(finished).droplevel(-1).reset_index().assign(arm=arm, sources=count))
+    predictions = stem.with_name(f"{stem.name}-predictions.csv.gz")
+    table = pd.DataFrame(lines)
+    if found:
+        # Written first and read again, so that the table follows from the file to the last digit.
+        write_predictions(pd.concat(found), predictions)
+        table = curve_table(table, read_predictions(predictions))
+    write_whole(stem.with_name(f"{stem.name}.csv"), table.reindex(columns=COLUMNS).to_csv(index=False))
+    print(f"table: {stem}.csv, predictions: {predictions}")
+    return table.reindex(columns=COLUMNS)
 
 
 def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:
@@ -109,22 +127,30 @@ def _epochs(experiment: Config, updates: int, split: int, place: environment.Pla
     return max(1, round(updates / max(1, videos // train.batch_size // train.accumulate)))
 
 
-def _table(arms: Mapping[str, Arm], runs: Mapping[tuple[str, int], Sequence[Run]]) -> pd.DataFrame:
+def curve_table(asked: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Compute a learning curve's table from its predictions, as they stand in <table>-predictions.csv.gz.
+
+    `asked` has the columns arm, sources and reference (the arm that the difference is to), one line each.
+    """
+    keys, run = ["arm", "sources"], ["split", "seed"]
+    pools = {key: pool.drop(columns=keys).set_index(run, append=True) for key, pool in predictions.groupby(keys)}
+    spreads = run_spreads(pools)
     lines = []
-    for (arm, count), of_arm in runs.items():
-        finished = [run for run in of_arm if run.finished]
-        first = next(name for name, (row, _) in arms.items() if row == arms[arm][0])
-        line = {"arm": arm, "sources": count, "runs": len(finished), "reference": None if arm == first else first}
-        if finished:
-            predictions = pool_runs(finished)
-            accuracy = accuracy_interval(predictions)
-            line |= {"videos": len(predictions), "accuracy": accuracy.value}
-            line |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
-            other = [run for run in runs[first, count] if run.finished]
-            if other and arm != first:
-                versus = compare(predictions, pool_runs(other))
+    for arm, count, reference in asked[[*keys, "reference"]].itertuples(index=False):
+        line: dict[str, Any] = {"arm": arm, "sources": count, "runs": 0, "reference": reference}
+        if (arm, count) in pools:
+            pool, (spread, spread_from) = pools[arm, count], spreads[arm, count]
+            accuracy = accuracy_interval(pool, spread)
+            line |= {"runs": len(pool.groupby(level=run)), "videos": len(pool), "test_sources": accuracy.sources}
+            line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+            line |= {"spread_between_runs": spread_from}
+            if (reference, count) in pools:
+                both = (spread, spreads[reference, count][0])
+                versus = compare(pool, pools[reference, count], both, partial=True)
                 line |= {"difference": versus.difference, "difference_low": versus.low, "difference_high": versus.high}
+                line |= {"p": versus.p, "compared_videos": versus.videos}
         lines.append(line)
-    columns = ["arm", "sources", "runs", "videos", "accuracy", "accuracy_low", "accuracy_high"]
-    columns += ["reference", "difference", "difference_low", "difference_high"]
-    return pd.DataFrame(lines).reindex(columns=columns)
+    table = pd.DataFrame(lines).reindex(columns=COLUMNS)
+    compared = table.p.notna()
+    table.loc[compared, "p_holm"] = holm(table.p[compared].to_numpy(float), int(asked.reference.notna().sum()))
+    return table

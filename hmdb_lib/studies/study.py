@@ -274,14 +274,20 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
         first.quick and "quick",
     ]
     stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
-    caption = _caption(names, jobs, changes, reference, complete=all(finished.values()))
+    caption = _caption(names, jobs, changes, reference, finished)
     frame = tables.study(finished, reference)
     files = tables.write_study(frame, first.data.name, caption, stem)
     print("table: " + ", ".join(map(str, files)))
     return StudyTable(frame, first.data.name, caption, files)
 
 
-def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], reference: str, complete: bool) -> str:
+def _caption(
+    names: Sequence[str],
+    jobs: Sequence[Job],
+    changes: Sequence[str],
+    reference: str,
+    finished: Mapping[str, Sequence[Run]],
+) -> str:
     first = jobs[0].config
     splits = ", ".join(map(str, sorted({job.config.data.split for job in jobs})))
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
@@ -299,15 +305,19 @@ def _caption(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], 
     if data.dataset != "hmdb51":
         lines.append(f"The data are {data.name}, not HMDB51: no match for the published columns.")
     lines += [
-        "Losses: at the chosen epoch, by video.",
-        "Accuracy: of test videos, ± standard deviation over runs [95 % interval, bootstrap over source videos].",
+        "Losses and validation accuracy: at the chosen epoch, by video.",
+        "Set off: the row that validation would choose; the highest test accuracy of many rows flatters.",
+        "Test accuracy: ± standard deviation over runs [95 % interval over source videos; below 10 sources with the "
+        "least share of simulated intervals that held the truth]; a video that could not be read counts as wrong.",
         f"Difference: to {reference} on the same videos [95 % interval, likewise].",
-        "p: McNemar, exact, where each video was judged once.",
+        f"p: random signs of the sources' differences, of these runs; Holm: for the {len(finished) - 1} comparisons of the "
+        "table.",
+        "Runs averaged: the mean of the probabilities of a row's seeds, as one model.",
         "Parameters in millions, attention: all but the CNN.",
     ]
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
-    if not complete:
+    if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
     return " ".join(lines)
 

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from hmdb_lib.errors import FREE_DISK, UserError
-from hmdb_lib.files import is_disk_full, whole_file
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import is_there, report_refusals, whole_file
 from hmdb_lib.results.runs import Run
 
 
@@ -108,14 +108,16 @@ def faults_told(run: Run) -> Iterator[None]:
             ) from error
         if isinstance(error, torch.distributed.DistBackendError) or "gloo" in text:
             raise UserError(f"another process of this run has ended ({text.splitlines()[0][:120]}); {kept}") from error
-        if not run.folder.is_dir():
+        if not is_there(run.folder):
             raise UserError(
                 f"{run.folder}: the results folder is gone; is the disk or Drive that it lies on still mounted? Mount it "
                 "again, and the same command goes on from the last checkpoint there"
             ) from error
-        if is_disk_full(error):
-            raise UserError(f"{run.folder}: the disk is full; {FREE_DISK}; {kept}") from error
-        raise
+        try:
+            with report_refusals(run.folder):
+                raise
+        except UserError as told:
+            raise UserError(f"{told}; {kept}") from error
     finally:
         threading.excepthook = report
 

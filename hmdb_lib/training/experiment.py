@@ -29,6 +29,7 @@ from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
+from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
@@ -71,7 +72,7 @@ class Resolved:
             return f"finished: reconstruction error {summary['last_epoch']['val_loss']:.3f}: {self.run.folder}"
         test = summary["test"]
         beside = mean_beside(summary)
-        return f"finished: test accuracy {test['accuracy']:.3f}{beside} on {test['videos']} videos: {self.run.folder}"
+        return f"finished: test accuracy {test['accuracy']:.3f}{beside} on {videos_text(test)}: {self.run.folder}"
 
 
 def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
@@ -159,7 +160,7 @@ def check_data(resolved: Resolved) -> None:
         return
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            videos = read_table(config, place)
+            videos, *_ = read_table(config, place)
             now = identify(videos, video_folder(config.data.dataset, data_root(config, place)))
     except UserError:
         return

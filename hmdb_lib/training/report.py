@@ -15,7 +15,7 @@ from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as clip_plots
 from hmdb_lib.plots import curves
 from hmdb_lib.results.metrics import mean_beside, predictions_table
-from hmdb_lib.results.statistics import measure_test
+from hmdb_lib.results.statistics import measure_test, range_text, videos_text
 
 if TYPE_CHECKING:
     from hmdb_lib.training.modules import MaskedModelling, TrainingModule, VideoClassifier
@@ -28,9 +28,10 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     """
     run, train = module.run, module.config.train
     numbers, _, probabilities = module.scores["test"].videos()
-    predictions = predictions_table(data.tables["test"].iloc[numbers], probabilities, data.classes)
+    predictions = predictions_table(data.listed("test"), probabilities, data.classes, numbers)
     scores, metrics = module.scores["test"].summary(), run.metrics
-    test = measure_test(predictions) | {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]}
+    test = measure_test(predictions) | {"present": len(data.tables["test"])}
+    test |= {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]}
     summary = _summary(module, data, device)
     summary["seconds"]["test"] = seconds
     best_epoch = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
@@ -38,9 +39,10 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     run.finish(predictions, summary)
     curves.save(curves.training_curves(metrics, title=run.folder.parent.name), run.folder / "curves")
     print(
-        f"test accuracy {test['accuracy']:.3f} [{test['accuracy_low']:.3f}, {test['accuracy_high']:.3f}]"
-        f"{mean_beside(summary)} on {len(predictions)} videos (chance {1 / len(data.classes):.3f}, always the commonest "
-        f"class {summary['commonest_class']:.3f}), epoch {epoch}, "
+        f"test accuracy {test['accuracy']:.3f} "
+        f"{range_text(test['accuracy_low'], test['accuracy_high'], test['sources'], '.3f')}{mean_beside(summary)} on "
+        f"{videos_text(test)} (chance {1 / len(data.classes):.3f}, always the commonest class "
+        f"{summary['commonest_class']:.3f}), epoch {epoch}, "
         + (f"chosen on {train.choose_on}" if module.config.validates else "the last")
         + f"; all in {run.folder}"
     )
@@ -84,6 +86,7 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
         "flops": cost.flops(model, config.data.frames, config.data.crop)["total"],
         "seconds": {"training": float(module.run.metrics.seconds.sum())},
         "unreadable": module.unreadable,
+        "shortfall": data.shortfall,
         "device": device.reason,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
         | {"python": platform.python_version()},

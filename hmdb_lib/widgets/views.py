@@ -28,6 +28,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.plots.classes import video_prediction
 from hmdb_lib.plots.clips import batch_before_after, contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
+from hmdb_lib.results.metrics import read_only
 from hmdb_lib.results.runs import Run, list_runs
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def prediction_viewer(run: Run) -> View:
     """Show a finished run's prediction of each of its test videos."""
     if not run.finished:
         return HTML(html.escape(f"{run.folder}: not finished, so there are no predictions yet"))
-    predictions = run.predictions.set_index("video", drop=False)
+    predictions = read_only(run.predictions).set_index("video", drop=False)
     label, video = _menus(dict(list(predictions.groupby("label").video)))
     view = interactive(lambda video: video_prediction(predictions.loc[video]), video=video)
     return ipywidgets.VBox([label, view]) if live() else view

@@ -1,5 +1,7 @@
 """Which frames make a clip."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -76,12 +78,56 @@ def test_a_single_spread_clip_is_centred():
     assert clip.tolist() == [[3, 4, 5]]
 
 
+def test_a_clip_of_a_video_below_one_frame_a_second_runs_forward_and_spans_its_seconds():
+    video = even(4, fps=0.25)  # each frame is on show for 4 seconds
+    rule = ClipRule(16, clip_seconds=2.0)
+    assert rule.spread(video, 1).tolist() == [[1] * 8 + [2] * 8]  # seconds 7 to 9
+    assert rule.random(video, 0).tolist() == [0] * 16
+    assert rule.random(video, 1 - 1e-9).tolist() == [3] * 16
+    assert rule.consecutive(video)[:, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert rule.whole(video).tolist() == [frame for frame in range(4) for _ in range(32)]
+
+
+def test_a_clip_shorter_than_a_frame_is_one_frame_on_show():
+    rule, video = ClipRule(4, clip_seconds=0.02), even(30)
+    assert rule.spread(video, 1).tolist() == [[14, 14, 15, 15]]  # the middle of 1 second lies between these
+    assert rule.random(video, 0).tolist() == [0] * 4
+    assert len(rule.whole(video)) == 200
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1 / 30, 0.5, 2.0, 60.0])
+@pytest.mark.parametrize("fps", [0.1, 0.25, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("frames", [1, 2, 9])
+def test_at_any_rate_and_length_frames_run_forward(seconds, fps, frames):
+    rule, video = ClipRule(8, clip_seconds=seconds, short="last"), even(frames, fps)
+    for clips in (rule.spread(video, 3), rule.spread(video, None), rule.consecutive(video), rule.random(video, 0.5)):
+        assert (np.diff(clips) >= 0).all()
+        assert clips.min() >= 0
+        assert clips.max() < frames
+    assert (np.diff(rule.whole(video)) >= 0).all()
+
+
+@pytest.mark.parametrize("wrong", [0, -2.0, math.nan, math.inf, None])
+@pytest.mark.parametrize("key", ["clip_seconds", "frame_step"])
+def test_a_span_that_is_no_positive_number_is_told(key, wrong):
+    with pytest.raises(UserError, match=f"above 0; .*{key} {wrong}"):
+        ClipRule(16, **{key: wrong})
+
+
+def test_a_rule_of_no_frames_or_of_two_spans_is_told():
+    with pytest.raises(UserError, match="frames is 0"):
+        ClipRule(0, clip_seconds=2.0)
+    with pytest.raises(UserError, match="either clip_seconds or frame_step"):
+        ClipRule(16, clip_seconds=2.0, frame_step=2)
+
+
 @pytest.mark.parametrize("frames", [1, 7, 17, 59, 60, 61, 93, 500, 1062])
+@pytest.mark.parametrize("fps", [0.25, 6.0, 30.0])
 @pytest.mark.parametrize(
     "rule", [ClipRule(16, clip_seconds=2.0), ClipRule(8, clip_seconds=2.0), ClipRule(16, frame_step=2)]
 )
-def test_all_clips_see_every_frame(frames, rule):
-    assert set(rule.spread(even(frames), None).ravel()) == set(range(frames))
+def test_all_clips_see_every_frame(frames, fps, rule):
+    assert set(rule.spread(even(frames, fps), None).ravel()) == set(range(frames))
 
 
 @pytest.mark.parametrize("short", ["loop", "last"])

@@ -1,6 +1,9 @@
 """Every trap that real video files hold, each on a file made here, and on HMDB51's own clips where they are present."""
 
+import math
+import shutil
 import struct
+import subprocess
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -9,8 +12,10 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from av.stream import Disposition
 
 from hmdb_lib.data.video import VideoError, read_frames, scan, write_video
+from hmdb_lib.errors import UserError
 
 ODD_NAMES = ["Yes!!!_#1&2_(HQ)_[x]_+;~@.avi", "with blanks.avi", "http:colon.avi", "50%d.avi", "größe.avi"]
 
@@ -153,25 +158,66 @@ def test_a_variable_rate_gives_the_presentation_times(tmp_path):
     assert_is_ramp(read_frames(path, range(10)), ramp(10))
 
 
-@pytest.mark.parametrize(
-    ("matrix", "turns"),
-    [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
-    ids=["90 clockwise", "180", "90 counterclockwise"],
+# x' = ax + cy, y' = bx + dy -> what is then seen
+MATRICES = {
+    "as stored": ((1, 0, 0, 1), lambda image: image),
+    "mirrored": ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    "upside down and mirrored": ((1, 0, 0, -1), lambda image: image[::-1]),
+    "180": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+    "90 clockwise": ((0, 1, -1, 0), lambda image: np.rot90(image, 3)),
+    "90 counterclockwise": ((0, -1, 1, 0), lambda image: np.rot90(image, 1)),
+    "transposed": ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+    "transposed, 180": ((0, -1, -1, 0), lambda image: np.rot90(image.swapaxes(0, 1), 2)),
+}
+# Four shades, so that no two of the eight look alike.
+CORNERS = (
+    np.kron([[220, 150], [90, 30]], np.ones((16, 32)))[None, :, :, None].repeat(3, 3).repeat(3, 0).astype(np.uint8)
 )
-def test_a_rotated_video_is_read_upright(tmp_path, matrix, turns):
-    corner = np.full((3, 32, 64, 3), 30, np.uint8)
-    corner[:, :16, :16] = 220
-    path = encode(tmp_path / "phone.mp4", corner, "libx264")
+
+
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A file of `CORNERS` with a display matrix in its header."""
+    encode(path, CORNERS, "libx264")
     data = bytearray(path.read_bytes())
-    a, b, c, d = (value << 16 for value in matrix)  # x' = ax + cy, y' = bx + dy, in 16.16 fixed point
+    a, b, c, d = (value << 16 for value in matrix)  # 16.16 fixed point
     struct.pack_into(">9i", data, data.index(b"tkhd") + 4 + 40, a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
-    upright = np.rot90(corner[0], turns)
+    return path
+
+
+@pytest.mark.parametrize(("matrix", "seen"), MATRICES.values(), ids=MATRICES)
+def test_a_turned_or_mirrored_video_is_read_upright(tmp_path, matrix, seen):
+    path = with_matrix(tmp_path / "phone.mp4", matrix)
+    upright = seen(CORNERS[0])
     timeline = scan(path)
     assert (timeline.height, timeline.width) == upright.shape[:2]
     np.testing.assert_allclose(read_frames(path, [1])[0], upright, atol=20)
     half = read_frames(path, [1], size=(upright.shape[0] // 2, upright.shape[1] // 2))[0]
     assert np.abs(half.astype(float) - upright[::2, ::2]).mean() < 5
+
+
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg here")
+@pytest.mark.parametrize("matrix", [matrix for matrix, _ in MATRICES.values()], ids=MATRICES)
+def test_a_turned_or_mirrored_video_looks_as_in_ffmpeg(tmp_path, matrix):
+    path = with_matrix(tmp_path / "phone.mp4", matrix)
+    raw = ["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    shown = subprocess.run(["ffmpeg", "-v", "error", "-i", path, *raw], capture_output=True, check=True).stdout
+    own = read_frames(path, [0])[0]
+    np.testing.assert_allclose(own, np.frombuffer(shown, np.uint8).reshape(own.shape), atol=3)
+
+
+def test_a_store_of_frames_shows_a_turned_video_upright_too(tmp_path):
+    seen = []
+    scan(with_matrix(tmp_path / "phone.mp4", (0, 1, 1, 0)), seen.append)
+    np.testing.assert_allclose(seen[0], CORNERS[0].swapaxes(0, 1), atol=20)
+
+
+@pytest.mark.parametrize("fps", [0.25, 0.5])
+def test_a_video_below_one_frame_a_second_has_its_times(tmp_path, fps):
+    write_video(tmp_path / "slow.avi", ramp(5), fps)
+    timeline = scan(tmp_path / "slow.avi")
+    assert (timeline.frames, timeline.fps, timeline.duration) == (5, fps, 5 / fps)
+    np.testing.assert_allclose(timeline.times, np.arange(5) / fps)
 
 
 @pytest.mark.parametrize(("height", "width"), [(47, 33), (240, 427), (17, 64)])
@@ -207,6 +253,40 @@ def test_an_audio_track_is_left_alone(tmp_path):
         container.mux(stream.encode())
     assert scan(path).frames == 10
     assert_is_ramp(read_frames(path, range(10)), ramp(10))
+
+
+def sound_with_cover(path: Path, video: bool) -> Path:
+    """A sound file with a cover picture, and a video of 10 frames behind it if asked for."""
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        sound = container.add_stream("aac", rate=16000)
+        stream = container.add_stream("mpeg4", rate=30) if video else None
+        if stream:
+            stream.width, stream.height = 32, 32
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(ramp(1)[0])))
+        for image in ramp(10, 32, 32):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            silence.sample_rate = 16000
+            container.mux(sound.encode(silence))
+            if stream:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        for each in filter(None, (cover, sound, stream)):
+            container.mux(each.encode())
+    return path
+
+
+def test_sound_with_a_cover_picture_is_no_video(tmp_path):
+    with pytest.raises(VideoError, match=r"song\.mp4: holds no video stream, only sound and a cover picture"):
+        scan(sound_with_cover(tmp_path / "song.mp4", video=False))
+
+
+def test_a_cover_picture_is_not_taken_for_the_video_beside_it(tmp_path):
+    path = sound_with_cover(tmp_path / "clip.mp4", video=True)
+    timeline = scan(path)
+    assert (timeline.frames, timeline.width, timeline.height) == (10, 32, 32)
+    assert_is_ramp(read_frames(path, range(10)), ramp(10, 32, 32))
 
 
 def test_a_change_of_size_within_a_file_keeps_the_first_size(tmp_path):
@@ -298,6 +378,24 @@ def test_writing_nothing_or_nowhere_is_an_error(tmp_path):
         write_video(tmp_path / "missing" / "clip.avi", ramp(2), 30)
     with pytest.raises(VideoError, match="libx264"):
         write_video(tmp_path / "odd.mp4", ramp(2, 33, 47), 30, "libx264")
+
+
+@pytest.mark.parametrize("fps", [0, -1, math.nan, math.inf])
+def test_writing_at_a_rate_that_cannot_be_is_an_error(tmp_path, fps):
+    with pytest.raises(VideoError, match=f"clip.avi: cannot be written at {fps} frames a second"):
+        write_video(tmp_path / "clip.avi", ramp(2), fps)
+    assert not (tmp_path / "clip.avi").exists()
+
+
+@pytest.mark.parametrize("size", [0, -4, (0, 64), (48, -1)])
+def test_a_size_without_pixels_is_an_error(clip, size):
+    with pytest.raises(UserError, match="at least 1 pixel"):
+        read_frames(clip, [0], size)
+
+
+def test_reading_no_frame_is_an_error(clip):
+    with pytest.raises(VideoError, match="no frames were asked for"):
+        read_frames(clip, [])
 
 
 def hmdb51_clips(real_data: Path) -> list[tuple[Path, pd.Series]]:

@@ -120,3 +120,15 @@ def test_a_manifest_of_another_kind_is_not_overwritten(root):
     with pytest.raises(UserError, match="not written by verify"):
         verify(root, whole=WHOLE)
     assert (root / "manifest.csv").read_text() == "path,label\n"
+
+
+@pytest.mark.parametrize("there", ["nothing", "mp4", "class folders"])
+def test_a_folder_without_one_avi_is_one_line_and_gets_no_manifest(tmp_path, there, capsys):
+    if there != "nothing":
+        file = tmp_path / ("videos/golf/a.mp4" if there == "mp4" else "golf/a.avi")
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x")
+    before = files_in(tmp_path)
+    assert main(["verify", str(tmp_path)]) == 2
+    assert f"error: {tmp_path}: holds no videos/<class>/*.avi, so it is not HMDB51" in capsys.readouterr().err
+    assert files_in(tmp_path) == before

@@ -66,9 +66,9 @@ def test_vectors_are_the_means_of_the_backbones_tokens(frozen_config):
 def test_the_setting_is_the_one_that_validation_judges_best(tmp_path, frozen_config, monkeypatch):
     parts = made_parts({"train": 60, "validation": 30, "test": 30})
     run = Run.start(probe.named(frozen_config(), "neighbours"), tmp_path / "made")
-    about = {"classes": ["0", "1", "2"]}
+    about = {"classes": ["0", "1", "2"], "present": 30}
     monkeypatch.setitem(probe.PROBES, "neighbours", ("k", (60, 5), probe.PROBES["neighbours"][2]))
-    probe._fit("neighbours", run, parts, about)
+    probe._fit("neighbours", run, parts, parts["test"].videos, about)
     assert run.summary["chosen"] == {"k": 5}  # all 60 vote for every class alike
     assert run.summary["test"]["accuracy"] > 0.9
 

@@ -35,6 +35,7 @@ class Web:
         self.pages: dict[str, Page] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.commits: dict[str, dict[str, bytes]] = {}  # repository -> path -> content
+        self.refusals: dict[str, int | str] = {}  # part of a path -> a status, or "die": the line is cut
         self.closing = threading.Event()
 
     def add_hub(self, repository: str, files: dict[str, bytes]) -> None:
@@ -83,6 +84,19 @@ def serve() -> Iterator[Web]:
     """A server of its own for one test."""
 
     class Handler(BaseHTTPRequestHandler):
+        def parse_request(self) -> bool:
+            if not super().parse_request():
+                return False
+            refusal = next((answer for part, answer in web.refusals.items() if part in self.path), None)
+            if isinstance(refusal, int):
+                self.send_response(refusal)
+                self.send_header("X-Error-Message", "you have no right here")
+                self.send_header("Content-Length", "0")
+                self.send_header("Connection", "close")
+                self.end_headers()
+            self.close_connection = self.close_connection or refusal is not None
+            return refusal is None
+
         def do_HEAD(self) -> None:
             self.answer(head=True)
 

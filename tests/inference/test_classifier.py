@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -139,9 +140,30 @@ def test_a_folder_without_videos_is_told(classifier, tmp_path):
         classifier.predict(tmp_path / "nothing")
 
 
-def test_a_window_of_no_length_is_told(classifier, tiny_videos):
-    with pytest.raises(UserError, match="window=0"):
-        classifier.predict(tiny_videos, window=0)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"window": 0}, "window=0"),
+        ({"window": math.nan}, "window=nan"),
+        ({"clips": 0}, "clips=0"),
+        ({"clips": "al"}, "clips=al"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"frames": 0}, "frames is 0"),
+        ({"frames": -8}, "frames is -8"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_makes_no_sense_is_told(classifier, tiny_videos, wrong, told):
+    with pytest.raises(UserError, match=told):
+        classifier.predict(tiny_videos, **wrong)
+
+
+def test_a_video_below_one_frame_a_second_is_predicted(classifier, tmp_path):
+    grey = np.full((5, 48, 64, 3), 100, np.uint8)
+    write_video(tmp_path / "slow.avi", grey, 0.25)
+    (video,) = classifier.predict(tmp_path / "slow.avi", window=10).videos
+    assert (len(video.windows), video.ends[-1]) == (2, 20)
+    assert classifier.whole(tmp_path / "slow.avi").windows.shape == (1, 2)
 
 
 def shell(run, *words):

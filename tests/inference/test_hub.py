@@ -30,12 +30,66 @@ def test_a_model_that_was_pushed_is_pulled_with_the_same_weights(web, hybrid_run
 def test_the_card_tells_the_accuracy_with_its_interval_the_protocol_and_the_limits(web, hybrid_run):
     hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
     card = web.commits["someone/model"]["README.md"].decode()
-    assert "Test accuracy **75.0 %** (95 % interval over source videos 30.0 to 95.0) on 4 videos" in card
+    assert "Test accuracy **75.0 %** [30.0, 95.0] (95 % interval over source videos) on 4 videos" in card
     assert "The epoch was chosen on validation" in card
     assert "1,000,000 parameters, 2.0 GFLOP a clip" in card
     assert "## Limits" in card
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Let the hub's client try again at once."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+
+
 def test_a_model_that_is_not_there_is_told_in_a_line(web):
-    with pytest.raises(UserError, match=r"^someone/nothing: the hub does not answer as hoped \(.*\)$"):
+    with pytest.raises(UserError, match=r"^someone/nothing: .* it answers 404, .*; is the name right\?") as told:
         hub.pull("someone/nothing", endpoint=web.url)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "log in with hf auth login, or set HF_TOKEN"), (403, "it needs the right to write")]
+)
+@pytest.mark.parametrize("path", ["/api/repos/create", "/commit/"])
+def test_a_hub_that_refuses_a_model_is_told_with_its_reason(web, hybrid_run, status, advice, path):
+    web.refusals[path] = status
+    with pytest.raises(UserError, match=f"it answers {status}, you have no right here; .*{advice}") as told:
+        hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "log in with hf auth login, or set HF_TOKEN"), (403, "the token may not do that")]
+)
+def test_a_hub_that_refuses_to_give_a_model_is_told_with_its_reason(web, status, advice):
+    web.refusals["/resolve/"] = status
+    with pytest.raises(UserError, match=f"it answers {status}, you have no right here; .*{advice}"):
+        hub.pull("someone/model", endpoint=web.url)
+
+
+@pytest.mark.parametrize("path", ["/api/repos/create", "/preupload/", "/commit/"])
+def test_a_line_that_is_cut_while_a_model_goes_up_is_told(web, hybrid_run, at_once, path):
+    web.refusals[path] = "die"
+    with pytest.raises(UserError, match=r"^someone/model: .*it cannot be reached: .*is there internet") as told:
+        hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
+    assert "\n" not in str(told.value)
+
+
+def test_a_line_that_is_cut_before_or_while_a_model_comes_is_told(web, hybrid_run, at_once):
+    hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
+    web.pages["/someone/model/resolve/main/model.safetensors"].faults = [("cut", 1000)] * 20
+    with pytest.raises(UserError, match=r"^someone/model: .*it cannot be reached: .*is there internet") as told:
+        hub.pull("someone/model", endpoint=web.url)
+    assert "\n" not in str(told.value)
+    web.refusals["/resolve/"] = "die"
+    with pytest.raises(UserError, match="it cannot be reached: "):
+        hub.pull("someone/model", endpoint=web.url)
+
+
+@pytest.mark.parametrize("name", ["model", "a/b/c", "", "a b/c"])
+def test_a_name_without_a_user_is_told_before_anything_is_sent(web, hybrid_run, name):
+    for act in (lambda: hub.push(hybrid_run.folder, name, endpoint=web.url), lambda: hub.pull(name, endpoint=web.url)):
+        with pytest.raises(UserError, match="is not <user>/<name>"):
+            act()
+    assert web.requests == []

@@ -126,6 +126,20 @@ def test_a_name_that_is_no_backbone_is_told_in_one_line(name: str, told: str) ->
     assert "\n" not in str(error.value)
 
 
+def test_a_narrow_network_gives_the_same_grid_with_a_share_of_the_channels() -> None:
+    clips = torch.randn(1, 3, 8, 64, 64)
+    whole, narrow = (models.build_backbone("r2plus1d_18", width=width).eval() for width in (1.0, 0.25))
+    with torch.no_grad():
+        assert (*whole(clips).shape[:4], 128) == narrow(clips).shape
+    assert narrow.parts()[0][0].out_channels == 11  # of 45
+
+
+def test_no_published_weights_are_offered_for_a_narrow_network() -> None:
+    model = models.build("r2plus1d_18", 3, head="pool", backbone_options={"width": 0.5})
+    with pytest.raises(UserError, match="neither a file nor one of none"):
+        models.load_pretrained(model, "kinetics400")
+
+
 def picture(name: str, size: int = 224) -> Tensor:
     """A photograph that comes with scikit-learn, as a clip of two equal frames normalized to -1..1: 1 3 2 H W."""
     image = torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1) / 255

@@ -41,6 +41,18 @@ def test_the_closed_form_holds_for_every_cut(name: str) -> None:
         assert cost.closed_form(name, arguments, CLASSES)["total"] == cost.count(model)["total"]
 
 
+@pytest.mark.parametrize("width", [0.5, 0.25])
+@pytest.mark.parametrize("name", cost.LAYERS)
+def test_the_closed_form_holds_for_a_share_of_the_channels(name: str, width: float) -> None:
+    arguments = {"head": "pool", "backbone_options": {"blocks": 4, "width": width}}
+    with torch.device("meta"):
+        model = models.build(name, CLASSES, **arguments)
+    counted = cost.count(model)
+    del counted["trainable"]
+    assert cost.closed_form(name, arguments, CLASSES) == counted
+    assert model.backbone.channels == 128 * width
+
+
 def test_frozen_parameters_count_but_are_not_trainable() -> None:
     counted = cost.count(on_paper("cross_not_trained"))
     assert counted["total"] - counted["trainable"] == counted["cross_attention"] > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from helpers.web import serve
 from torch import nn
 from torchvision.models.video import r2plus1d_18
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
@@ -302,6 +303,29 @@ def test_torn_weights_in_a_folder_are_one_line(videomae: nn.Module, tmp_path: Pa
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="nor a folder with whole weights"):
         models.load_pretrained(videomae, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"), [("die", "it cannot be reached"), (401, "it answers 401, .*hf auth login")]
+)
+def test_a_network_of_timm_that_cannot_be_fetched_is_one_line_and_names_one_that_can(
+    refusal: int | str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = "huggingface_hub.constants."
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # try again at once
+    monkeypatch.setattr(constants + "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants + "HF_HUB_CACHE", str(tmp_path))
+    with serve() as web:
+        monkeypatch.setattr(constants + "ENDPOINT", web.url)
+        monkeypatch.setattr(
+            constants + "HUGGINGFACE_CO_URL_TEMPLATE", web.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        web.refusals["/"] = refusal
+        backbone = models.build_backbone("timm:resnet10t")
+        with pytest.raises(UserError, match=f"timm:resnet10t: .*{told}.*efficientnet_lite0 needs no download") as error:
+            backbone.fetch("timm")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["MCG-NJU/videomae-base", "/no/such/folder"])

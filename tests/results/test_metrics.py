@@ -67,7 +67,7 @@ def test_the_calibration_error_is_the_one_of_torchmetrics():
 def test_a_class_may_have_any_name_and_its_accuracy_comes_back_from_the_file(tmp_path, names):
     videos = pd.DataFrame({"path": ["NA", "b", "c", "d"], "group": ["null", "b", "c", "d"], "label": names * 2})
     run = Run(tmp_path)
-    written = predictions_table(videos, np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]), names)
+    written = predictions_table(videos, np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]]), names, range(4))
     run.finish(written, {})
     pd.testing.assert_frame_equal(run.predictions, written, check_dtype=False)
     assert measure_test(run.predictions)["accuracy"] == 0.75

@@ -3,10 +3,22 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, permutation_test
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.results.statistics import accuracy_interval, compare, pool
+from hmdb_lib.results import intervals
+from hmdb_lib.results.intervals import Spread, bell_mccaffrey, flip_p, holm
+from hmdb_lib.results.metrics import correct, describe
+from hmdb_lib.results.statistics import (
+    accuracy_interval,
+    average_runs,
+    compare,
+    measure_test,
+    pool,
+    range_text,
+    run_spreads,
+    videos_text,
+)
 
 
 def predictions(right, groups=None):
@@ -24,7 +36,7 @@ def predictions(right, groups=None):
     )
 
 
-def test_independent_videos_have_the_binomial_interval():
+def test_independent_videos_have_nearly_the_binomial_interval():
     found = accuracy_interval(predictions(np.arange(1500) < 1095))
     assert found.value == 0.73
     assert (found.low, found.high) == pytest.approx(binom.interval(0.95, 1500, 0.73) / np.array(1500), abs=0.002)
@@ -38,20 +50,20 @@ def test_the_interval_widens_by_the_design_effect_when_a_source_is_all_right_or_
     assert ratio == pytest.approx(np.sqrt(5), rel=0.05)
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    random = np.random.default_rng(1)
-    groups = np.repeat(np.arange(60), 4)
-    held = 0
-    for _ in range(200):
-        rate = random.beta(2, 1, 60)  # each source has its own difficulty; the mean is 2 / 3
-        found = accuracy_interval(predictions(random.random(240) < rate[groups], groups), resamples=499)
-        held += found.low <= 2 / 3 <= found.high
-    assert binom.ppf(0.001, 200, 0.94) <= held <= 200
+def test_the_robust_part_of_the_interval_is_that_of_bell_and_mccaffrey_by_hand():
+    sizes = np.array([2.0, 3, 5, 4])
+    share = sizes / sizes.sum()
+    # All values of a source equal, independent sources: squares of normal numbers through (I - H)' A (I - H).
+    apart = np.eye(4) - np.outer(np.ones(4), share)  # source means minus the whole's
+    form = apart.T @ np.diag(share**2 / (1 - share)) @ apart
+    expected = np.trace(form) ** 2 / np.trace(form @ form)
+    assert bell_mccaffrey(share) == pytest.approx(expected)
 
 
-def test_the_same_seed_gives_the_same_digits():
-    table = predictions(np.arange(40) % 3 > 0)
-    assert accuracy_interval(table) == accuracy_interval(table)
+def test_near_its_bound_an_interval_is_not_symmetric_and_stays_within():
+    found = accuracy_interval(predictions(np.arange(60) > 1, np.arange(60) // 5))
+    assert found.high < 1
+    assert found.value - found.low > 2 * (found.high - found.value)
 
 
 def test_all_right_is_not_taken_for_certain():
@@ -60,19 +72,16 @@ def test_all_right_is_not_taken_for_certain():
     assert found.low == pytest.approx(0.025 ** (1 / 10))
 
 
-@pytest.mark.parametrize("groups", [[0, 0, 0, 0], [0, 0, 1, 1]], ids=["one", "two"])
-def test_so_few_sources_give_no_interval(groups):
-    assert np.isnan(accuracy_interval(predictions([True, False, True, False], groups)).low)
+@pytest.mark.parametrize("sources", [1, 2, 3])
+def test_so_few_sources_give_no_interval(sources):
+    found = accuracy_interval(predictions([True, False] * 6, np.arange(12) % sources))
+    assert np.isnan([found.low, found.high]).all()
+    assert range_text(found.low, found.high, found.sources, ".2f") == "[no interval: fewer than four sources]"
 
 
-def test_mcnemar_by_hand():
-    # The first alone is right on 8 videos, the second alone on 2: twice the chance of at most 2 of 10 coins.
-    first = predictions([1] * 8 + [0] * 2 + [1] * 20)
-    second = predictions([0] * 8 + [1] * 2 + [1] * 20)
-    found = compare(first, second)
-    assert found.p == pytest.approx(2 * (1 + 10 + 45) / 1024)
-    assert found.difference == pytest.approx(6 / 30)
-    assert (found.difference, found.p) == (-compare(second, first).difference, compare(second, first).p)
+def test_an_interval_of_few_sources_says_what_so_few_cover():
+    assert range_text(0.1, 0.5, 6, ".2f") == "[0.10, 0.50; 6 sources, covers 0.97]"
+    assert range_text(0.1, 0.5, 10, ".2f") == "[0.10, 0.50]"
 
 
 def test_the_interval_of_a_difference_is_the_paired_one():
@@ -91,11 +100,46 @@ def test_identical_runs_differ_by_nothing_with_p_1_as_far_as_so_few_sources_can_
     assert (found.low, found.high) == pytest.approx((0.025 ** (1 / 30) - 1, 1 - 0.025 ** (1 / 30)))
 
 
-def test_only_videos_that_both_judged_are_compared():
-    table = predictions([1, 0, 1, 0])
-    assert compare(table.iloc[1:], table.iloc[:3]).videos == 2
+def test_p_by_hand_counts_sign_choices_and_half_of_the_ties():
+    # Totals of +-3 +-1 +-1: 5 or -5 in 2 of 8 choices, equally far as the one seen; nothing is farther.
+    assert flip_p(np.array([3.0, 1, 1])) == pytest.approx((0 + 2 / 2) / 8)
+    # Seen 3: farther are 5 and -5 (2 of 8); 3 and -3 come up four times.
+    assert flip_p(np.array([3.0, 1, -1])) == pytest.approx((2 + 4 / 2) / 8)
+
+
+def test_p_is_that_of_a_permutation_test_of_scipy():
+    random = np.random.default_rng(0)
+    sums = random.normal(0.5, 1, 12)  # no ties, so that the mid-p value differs by half of the two equal totals
+    peer = permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert flip_p(sums) == pytest.approx(peer.pvalue - 1 / 2**12)
+
+
+def test_drawn_signs_come_near_to_all_signs(monkeypatch):
+    sums = np.random.default_rng(1).normal(0.4, 1, 18)
+    exact = flip_p(sums)
+    monkeypatch.setattr(intervals, "EXACT", 10)
+    assert flip_p(sums) == pytest.approx(exact, abs=0.005)
+    assert flip_p(sums) == flip_p(sums)
+
+
+def test_clips_of_few_sources_do_not_pass_for_independent_ones():
+    first, second = predictions([1] * 40, np.arange(40) // 10), predictions([0] * 40, np.arange(40) // 10)
+    assert compare(first, second).p == pytest.approx(1 / 16)  # McNemar's exact p is 2e-12
+
+
+def test_holm_by_hand_for_more_comparisons_than_are_made_yet():
+    assert holm(np.array([0.03, 0.01, 0.04]), planned=4) == pytest.approx([0.09, 0.04, 0.09])
+
+
+def test_runs_that_share_less_than_nine_tenths_of_their_videos_are_refused_unless_asked():
+    table = predictions([1, 0] * 10)
+    assert compare(table, table.iloc[:18]).videos == 18
+    with pytest.raises(UserError, match=r"share 17 of 20 test videos"):
+        compare(table, table.iloc[:17])
+    found = compare(table, table.iloc[:17], partial=True)
+    assert (found.videos, found.of) == (17, 20)
     with pytest.raises(UserError, match="no test video in common"):
-        compare(table.iloc[:2], table.iloc[2:])
+        compare(table.iloc[:2], table.iloc[2:], partial=True)
 
 
 def test_pooled_folds_are_one_set_and_pooled_seeds_do_not_pass_for_more_sources():
@@ -104,5 +148,68 @@ def test_pooled_folds_are_one_set_and_pooled_seeds_do_not_pass_for_more_sources(
     assert accuracy_interval(folds) == accuracy_interval(table)
     seeds = pool({(1, 0): table, (1, 1): table, (1, 2): table})
     assert accuracy_interval(seeds) == accuracy_interval(table)
-    assert np.isnan(compare(seeds, seeds).p)
-    assert compare(folds, folds).p == 1
+    assert compare(seeds, folds.iloc[::-1], partial=True).p == 1
+
+
+def runs_of(*shares):
+    """A pool of runs on the same 100 videos, run s right on the first so many of a hundred."""
+    return pool({(1, seed): predictions(np.arange(100) < share) for seed, share in enumerate(shares)})
+
+
+def test_rows_of_different_seeds_are_compared_by_their_means():
+    found = compare(runs_of(60, 62, 64), runs_of(50))
+    assert (found.difference, found.videos) == (pytest.approx(0.12), 100)
+
+
+def test_a_row_with_three_runs_has_its_own_spread_and_one_with_one_run_that_of_the_table():
+    spreads = run_spreads({"three": runs_of(60, 62, 64), "two": runs_of(50, 52), "one": runs_of(55)})
+    own, told = spreads["three"]
+    assert (own.variance, own.freedom, told) == (pytest.approx(0.0004), 2, "in the intervals")
+    shared, told = spreads["one"]
+    assert (shared.variance, shared.freedom) == (pytest.approx((2 * 0.0004 + 0.0002) / 3), 3)
+    assert told == "in the intervals, from three, two (3 degrees of freedom)"
+    assert spreads["two"] == spreads["one"]
+
+
+def test_where_every_row_has_one_run_the_table_says_what_is_missing():
+    spreads = run_spreads({"a": runs_of(60), "b": runs_of(50)})
+    assert spreads["a"] == (None, "one run each: the spread between runs is not in the intervals")
+
+
+def test_the_spread_between_runs_widens_an_interval_by_its_variance_over_the_number_of_runs():
+    pool_of_four = runs_of(50, 50, 50, 50)
+    alone, wider = accuracy_interval(pool_of_four), accuracy_interval(pool_of_four, Spread(0.04**2, 1e9))
+    errors = [(found.high - found.low) / 2 / norm.ppf(0.975) for found in (alone, wider)]
+    assert errors[1] ** 2 - errors[0] ** 2 == pytest.approx(0.04**2 / 4, rel=0.1)
+
+
+def test_videos_that_could_not_be_read_count_as_wrong_and_are_told():
+    table = predictions([1] * 16 + [0] * 4)
+    table.loc[:0, ["a", "b"]] = np.nan
+    test = measure_test(table)
+    assert (test["videos"], test["read"]) == (20, 19)
+    assert (test["accuracy"], test["accuracy_read"]) == (pytest.approx(15 / 20), pytest.approx(15 / 19))
+    assert test["mean_class_accuracy"] == pytest.approx(15 / 20)
+    assert (
+        videos_text(test | {"present": 19}) == "20 listed videos, of which 19 were there and 19 read (0.789 of these)"
+    )
+
+
+def test_the_read_videos_alone_make_loss_and_calibration():
+    table = predictions([1, 0, 1, 1])
+    unread = pd.concat([table, table.assign(a=np.nan, b=np.nan)])
+    whole, part = describe(table), describe(unread)
+    assert (part["loss"], part["calibration_error"]) == (whole["loss"], whole["calibration_error"])
+    assert (part["accuracy"], part["top5"]) == (whole["accuracy"] / 2, whole["top5"] / 2)
+
+
+def test_runs_averaged_are_judged_by_the_mean_of_their_probabilities():
+    table = predictions([1, 1, 0])
+    first, second = (
+        table.assign(a=[0.9, 0.4, 0.1], b=[0.1, 0.6, 0.9]),
+        table.assign(a=[0.2, 0.9, 0.4], b=[0.8, 0.1, 0.6]),
+    )
+    averaged = average_runs(pool({(1, 0): first, (1, 1): second}))
+    assert averaged.a.tolist() == pytest.approx([0.55, 0.65, 0.25])
+    assert correct(averaged).tolist() == [True, True, False]
+    assert average_runs(pool({(1, 0): first})) is None

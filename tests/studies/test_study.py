@@ -14,6 +14,7 @@ import pytest
 
 from hmdb_lib import cli, environment
 from hmdb_lib.errors import UserError
+from hmdb_lib.plots.curves import accuracy_against
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run
 from hmdb_lib.studies import launch, study
@@ -37,7 +38,7 @@ def place(tmp_path, monkeypatch):
     return environment.place()
 
 
-def pretend(job, right, seconds=60.0):
+def pretend(job, right, seconds=60.0, validation=0.5):
     """Files of a finished run, without training: 12 videos of 6 sources, the first `right` of them judged rightly."""
     run = Run.start(job.config, job.run.folder.parents[2])
     probability = np.where(np.arange(12) < right, 0.8, 0.2)
@@ -53,7 +54,8 @@ def pretend(job, right, seconds=60.0):
     summary = {
         **{"row": job.config.row, "split": job.config.data.split, "seed": job.config.seed, "flops": 81e9},
         "test": {"accuracy": right / 12},
-        "best_epoch": {"epoch": 0, "train_video_loss": 0.5, "val_video_loss": 1.0 + job.config.seed},
+        "best_epoch": {"epoch": 0, "train_video_loss": 0.5, "val_video_loss": 1.0 + job.config.seed}
+        | {"val_video_accuracy": validation},
         "parameters": {"cnn": 31_300_000, "total": 38_900_000},
         "seconds": {"training": seconds, "test": 0.0},
     }
@@ -70,11 +72,12 @@ def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos
     name = tiny_videos.name
     assert [file.name for file in files] == [f"cross_and_self-{name}.{ending}" for ending in ("csv", "md", "tex")]
     table = pd.read_csv(files[0], index_col="row")
-    assert table.index.tolist() == ["cross1_self1", "cross1", "self1"]
+    assert [row for row in table.index if "averaged" not in row] == ["cross1_self1", "cross1", "self1"]
     row = table.loc["cross1"]
     assert (row.runs, row.videos, row.validation_loss) == (2, 24, 1.5)
     assert (row.accuracy, row.difference) == (19 / 24, pytest.approx(6 / 24))
     assert row.difference_low <= row.difference <= row.difference_high
+    assert table.loc["cross1 (2 runs averaged)"].dropna().index.tolist()[:3] == ["runs", "videos", "sources"]
     assert row.published_hmdb51_val_accuracy == 0.7047
     assert (row.cnn_parameters, row.attention_parameters) == (31_300_000, 7_600_000)
 
@@ -92,6 +95,38 @@ def test_a_table_for_people_has_an_interval_beside_every_difference_and_names_th
     assert f"The data are {tiny_videos.name}, not HMDB51" in markdown
     assert r"cross1\_self1" in latex
     assert r"\multicolumn{5}{c}{published (HMDB51)}" in latex
+    assert "6 sources, covers 0.97]" in line
+    assert "one run each: the spread between runs is not in the intervals" in line
+
+
+def test_what_is_set_off_is_the_row_that_validation_would_choose_not_the_best_on_the_test_part(place, tiny_videos):
+    jobs = study.plan(["cross1_self1", "self1", "cross1"], [1], [0], tiny(tiny_videos), place)
+    for job, right, validation in zip(jobs, (9, 12, 6), (0.8, 0.5, 0.6), strict=True):
+        pretend(job, right, validation=validation)
+    table = tables.study({job.config.row: [job.run] for job in jobs}, "cross1_self1")
+    assert table.best_on_validation.to_dict() == {"cross1_self1": True, "self1": False, "cross1": False}
+    rows = tables.study_text(table, "x").iloc[:, 0].tolist()
+    assert rows == ["cross1_self1 (best on validation)", "self1", "cross1"]
+    assert "font-weight: bold" in tables.study_styled(table, "x").to_html()
+    assert [text.get_text() for text in accuracy_against(table).legends[0].get_texts()] == rows
+
+
+def test_p_is_adjusted_for_all_comparisons_that_the_table_plans(place, tiny_videos):
+    jobs = study.plan(["cross1_self1", "self1", "cross1"], [1], [0], tiny(tiny_videos), place)
+    for job, right in zip(jobs[:2], (0, 12), strict=True):
+        pretend(job, right)
+    runs = {job.config.row: [job.run] if job.run.finished else [] for job in jobs}
+    row = tables.study(runs, "cross1_self1").loc["self1"]
+    assert (row.p, row.p_holm) == (pytest.approx(1 / 2**6), pytest.approx(2 / 2**6))
+
+
+def test_rows_judged_on_other_videos_say_how_many_they_share(place, tiny_videos):
+    jobs = study.plan(["cross1_self1", "self1"], [1, 2], [0], tiny(tiny_videos), place)
+    for job in jobs[:3]:
+        pretend(job, 6)
+    runs = {row: [job.run for job in jobs[:3] if job.config.row == row] for row in ("cross1_self1", "self1")}
+    text = tables.study_text(tables.study(runs, "cross1_self1"), "x")
+    assert ", on 12 of 24 videos" in text["ours (x)", "difference, points"][1]
 
 
 def test_a_row_judged_by_the_epoch_that_did_best_on_the_test_part_is_marked(place, tiny_videos):

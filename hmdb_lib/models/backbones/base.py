@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
+from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from hmdb_lib.errors import UserError
 
 State = dict[str, Tensor]
+HubError: Any = HfHubHTTPError.__mro__[1]  # HTTPError of requests, httpx or httpx2, by huggingface_hub's version
 NO_HUB = "the backbone efficientnet_lite0 needs no download"
 
 

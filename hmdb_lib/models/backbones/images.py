@@ -5,12 +5,11 @@ import difflib
 from types import ModuleType
 from typing import Any
 
-import httpx
 import torch
 from torch import Tensor, nn
 
-from hmdb_lib.errors import UserError
-from hmdb_lib.models.backbones.base import NO_HUB, Backbone, State
+from hmdb_lib.errors import UserError, hub_reason
+from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
 
 
 def _timm() -> ModuleType:
@@ -54,9 +53,11 @@ class Images(Backbone):
                 return timm.create_model(self.network, dynamic_img_size=True, **options)
             except TypeError:  # all but its plain transformers take any size as they are
                 return timm.create_model(self.network, **options)
-        except (OSError, RuntimeError, httpx.HTTPError) as error:
+        except (HubError, OSError) as error:
+            raise UserError(f"{given}: timm cannot fetch it; the hub: {hub_reason(error)}; {NO_HUB}") from error
+        except RuntimeError as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{given}: timm cannot fetch or build it ({reason}); {NO_HUB}") from error
+            raise UserError(f"{given}: timm cannot build it ({reason}); {NO_HUB}") from error
 
     def parts(self) -> list[nn.Module]:
         """List the network's children, lists of blocks one by one."""

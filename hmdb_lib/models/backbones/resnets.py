@@ -1,5 +1,6 @@
 """torchvision's video ResNets (arXiv 1711.11248), cut after any block: R(2+1)D, the study's own CNN, R3D and MC3."""
 
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -56,6 +57,36 @@ class FactorisedConv(Conv2Plus1D):
         self[3] = TimeConv(midplanes, out_planes, old.kernel_size, old.stride, old.padding, bias=False)
 
 
+class Narrow(VideoResNet):
+    """A video ResNet with a share `narrow` of the channels in the stem and in every block."""
+
+    def __init__(self, convolutions: Any, layers: list[int], stem: Any, narrow: float) -> None:
+        self.narrow = narrow
+        super().__init__(BasicBlock, convolutions, layers, stem)
+
+    def _make_layer(self, block: Any, conv_builder: Any, planes: int, blocks: int, stride: int = 1) -> nn.Sequential:
+        if planes == 64:  # the first layer: until here torchvision takes the stem to give 64
+            self.inplanes = int(64 * self.narrow)
+        return super()._make_layer(block, conv_builder, int(planes * self.narrow), blocks, stride)
+
+
+def _narrow_stem(stem: type[nn.Sequential], narrow: float) -> nn.Sequential:
+    """Build a stem of torchvision's with a share of its channels, rounded down; the three of RGB stay."""
+    layers = list(stem())
+    if narrow == 1:
+        return nn.Sequential(*layers)
+    for number, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv3d):
+            inputs = 3 if layer.in_channels == 3 else int(layer.in_channels * narrow)
+            outputs: Any = int(layer.out_channels * narrow)
+            kernel: Any = layer.kernel_size
+            how: Any = {"stride": layer.stride, "padding": layer.padding, "bias": False}
+            layers[number] = nn.Conv3d(inputs, outputs, kernel, **how)
+        elif isinstance(layer, nn.BatchNorm3d):
+            layers[number] = nn.BatchNorm3d(int(layer.num_features * narrow))
+    return nn.Sequential(*layers)
+
+
 class ResNet3D(Backbone):
     """A video ResNet without pooling and fc, cut after its first `blocks` residual blocks.
 
@@ -64,6 +95,7 @@ class ResNet3D(Backbone):
     Args:
         name: a key of `LAYERS`. r2plus1d_34 is built as the IG-65M checkpoints need it (arXiv 1905.00561).
         blocks: residual blocks kept, 1 to 8, or to 16 of 34 layers; None: all.
+        width: share of the channels, 1, 0.5 or 0.25; published weights fit 1 alone.
 
     """
 
@@ -74,23 +106,25 @@ class ResNet3D(Backbone):
     prefix = ""
     left_out = ("fc.",)
 
-    def __init__(self, name: str, *, blocks: int | None = None, frozen: int | str = 0) -> None:
+    def __init__(self, name: str, *, blocks: int | None = None, frozen: int | str = 0, width: float = 1.0) -> None:
         super().__init__()
         total = sum(LAYERS[name])
         blocks = total if blocks is None else blocks
         if not 1 <= blocks <= total:
             raise UserError(f"model.blocks={blocks}: {name} has 1 to {total} blocks to keep")
         self.name = name
-        self.weights = {"kinetics400": WEIGHTS[name].KINETICS400_V1} if name in WEIGHTS else {}
+        if width not in (1.0, 0.5, 0.25):
+            raise UserError(f"model.width={width}: is none of 1, 0.5 and 0.25")
+        self.weights = {"kinetics400": WEIGHTS[name].KINETICS400_V1} if name in WEIGHTS and width == 1 else {}
         flat = name == "mc3_18"  # no convolution over time behind the first layer
         convolutions, stem = [Conv3DSimple] + [Conv3DNoTemporal if flat else Conv3DSimple] * 3, BasicStem
         if name.startswith("r2plus1d"):
             convolutions, stem = [FactorisedConv] * 4, R2Plus1dStem
-        whole = VideoResNet(BasicBlock, convolutions, list(LAYERS[name]), stem)
+        whole = Narrow(convolutions, list(LAYERS[name]), partial(_narrow_stem, stem, width), width)
         if name == "r2plus1d_34":
             _as_in_caffe2(whole)
         self.stem = whole.stem
-        self.channels, layers = 64, 0
+        self.channels, layers = int(64 * width), 0
         for number in range(1, 5):
             layer = getattr(whole, f"layer{number}")
             kept = list(layer)[: max(0, blocks + 1 - len(self.parts()))]

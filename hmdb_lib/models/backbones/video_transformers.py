@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.backbones.base import NO_HUB, Backbone, State
+from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
 
 TUBELET = (2, 16, 16)  # T H W of a patch of VideoMAE and V-JEPA 2
 VIDEOMAE = {  # name -> width, layers, heads, where its weights are
@@ -58,7 +58,7 @@ class VideoTransformer(Backbone):
                     loaded, info = load(source, local_files_only=True, **options)
                 except OSError:
                     loaded, info = load(source, **options)
-            except (OSError, SafetensorError) as error:
+            except (HubError, OSError, SafetensorError) as error:
                 raise UserError(
                     f"model.pretrained={source}: neither a file, nor a folder with whole weights, nor to be had from "
                     f"the Hugging Face hub or its cache ({str(error).splitlines()[0]}); {NO_HUB}"
