@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hmdb_lib.notebook import set_up
     from hmdb_lib.results.runs import list_runs, results_table
     from hmdb_lib.results.tables import published
+    from hmdb_lib.studies.audit import audit
     from hmdb_lib.studies.clip_length import judge_lengths
     from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.study import cost_table, run_study
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "UserError": "hmdb_lib.errors",
     "Whole": "data_prep.hmdb51.verify",
+    "audit": "hmdb_lib.studies.audit",
     "build_model": "hmdb_lib.training.experiment",
     "cost_table": "hmdb_lib.studies.study",
     "extract_frames": "data_prep.extract",
@@ -64,6 +66,7 @@ _HOMES = {
 __all__ = [
     "UserError",
     "Whole",
+    "audit",
     "build_model",
     "cost_table",
     "extract_frames",

@@ -1,4 +1,4 @@
-"""Define the commands `hmdb study` and `hmdb cost`. Needs no torch before they run."""
+"""Define the commands `hmdb study`, `hmdb audit` and `hmdb cost`. Needs no torch before they run."""
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
@@ -27,6 +27,15 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--gpus", type=float, help="GPUs that a run on Ray takes, 0.5 too; default: 1 where there is one"
     )
     study.set_defaults(run=_study, stopped=GOES_ON)
+    audit = subparsers.add_parser(
+        "audit",
+        help="list near-duplicates between training, validation and test",
+        usage="hmdb audit [row] [key=value ...] [--above 0.95] [--config FILE]",
+    )
+    audit.add_argument("row", nargs="?", help="a row of experiments.yaml")
+    audit.add_argument("--above", type=float, default=0.95, help="correlation of thumbnails; default: 0.95")
+    add_config(audit)
+    audit.set_defaults(run=_audit)
     cost = subparsers.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
@@ -44,6 +53,13 @@ def _study(asked: argparse.Namespace) -> None:
     ]
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
     study.run(asked.names, asked.splits, asked.seeds, changes, file=asked.config, **where)
+
+
+def _audit(asked: argparse.Namespace) -> None:
+    from hmdb_lib import config
+    from hmdb_lib.studies.audit import audit
+
+    audit(config.load(asked.row, asked.changes, asked.config), asked.above)
 
 
 def _cost(asked: argparse.Namespace) -> None:
