@@ -26,6 +26,7 @@ from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens, Wanted
 from hmdb_lib.models import cost
+from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import nll, predictions_table, top_k
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import measure_test
@@ -61,6 +62,7 @@ def frozen(config: Config) -> Config:
 def prepare(config: Config, place: Place) -> tuple[ClipData, models.VideoModel, Tokens]:
     """Load an experiment's data, and its model with the weights that training starts from. Raises UserError."""
     data = read_data(config, place)
+    seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
     torch.manual_seed(config.seed)  # as training draws the weights of what is not pretrained
     model = models.build(classes=len(data.classes), **config.architecture())
     models.load_pretrained(model, config.model.pretrained, data.classes)

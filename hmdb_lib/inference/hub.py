@@ -1,5 +1,6 @@
 """Trained models on the Hugging Face hub: one self-describing file, and a card that is filled from the run."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +75,16 @@ def card(trained: portable.Trained) -> ModelCard:
         f"- A clip: {data.frames} frames, {data.crop} x {data.crop} pixels.",
         f"- A video: {judged} of their probabilities. The epoch was chosen on {config.train.choose_on}.",
         f"- Started from: {config.model.pretrained}.",
+        *(
+            [f"- It has learned from {facts['seen_test_videos']} of the test videos."]
+            if facts.get("seen_test_videos")
+            else []
+        ),
+        *(
+            [f"- List of the videos it learned from (in the file, hashed): SHA-256 {_digest(facts['seen'])}."]
+            if facts.get("seen")
+            else []
+        ),
         "## Size",
         f"{facts['parameters']['total']:,} parameters, {facts['flops'] / 1e9:.1f} GFLOP a clip.",
         "## Limits",
@@ -86,6 +97,10 @@ def card(trained: portable.Trained) -> ModelCard:
         "Classes: " + ", ".join(trained.classes),
     ]
     return ModelCard(f"---\n{about.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
+
+
+def _digest(seen: list[str]) -> str:
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import lightning as L
+import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
@@ -22,6 +23,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.results import seen
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
@@ -130,10 +132,13 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     device = resolved.device
     if config.train.batch_size == "auto":
         config = config.changed("train", batch_size=find_batch_size(config, device))
+    data = read_data(config, resolved.place)
+    before, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
     run = Run.start(config, resolved.place.results)
     print(f"{device.reason}\nresults: {run.folder}")
     L.seed_everything(config.seed, verbose=False)
-    data = read_data(config, resolved.place)
+    learned = {"train", *(["validation"] if "validation" in data.tables else []), config.train.choose_on}
+    seen.record(run, pd.concat([data.tables[role] for role in sorted(learned) if role in data.tables]), before)
     last = newest_whole(run)
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
@@ -148,6 +153,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     if config.train.checkpointing:
         recompute_activations(model)
     module = kind(config, models.channels_last(model), run, loaded)
+    module.seen_test = seen_test
     with _quiet(), faults_told(run):
         trainer = _trainer(resolved, config, kind.monitor, callbacks)
         try:
