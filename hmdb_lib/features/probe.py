@@ -62,7 +62,6 @@ def frozen(config: Config) -> Config:
 def prepare(config: Config, place: Place) -> tuple[ClipData, models.VideoModel, Tokens]:
     """Load an experiment's data, and its model with the weights that training starts from. Raises UserError."""
     data = read_data(config, place)
-    seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
     torch.manual_seed(config.seed)  # as training draws the weights of what is not pretrained
     model = models.build(classes=len(data.classes), **config.architecture())
     models.load_pretrained(model, config.model.pretrained, data.classes)
@@ -109,8 +108,10 @@ def probe(config: Config) -> pd.DataFrame:
     runs = {kind: Run.start(named(config, kind), place.results) for kind in PROBES}
     if not all(run.finished for run in runs.values()):
         data, model, tokens = prepare(config, place)
+        _, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
         parts = pooled(data, tokens, config)
         about = {
+            "seen_test_videos": seen_test,
             "row": config.row,
             **{"data": config.data.name, "split": config.data.split, "seed": config.seed, "quick": config.quick},
             **{"final_fit": False, "classes": data.classes, "unreadable": tokens.unreadable},
