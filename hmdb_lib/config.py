@@ -236,6 +236,7 @@ class Train(Section):
     checkpointing: bool
     choose_on: Literal["validation", "test"]
     final_fit: bool
+    allow_seen: bool
     device: Literal["auto", "cuda", "mps", "cpu"]
     devices: Count | Literal["auto"]
     machines: Count

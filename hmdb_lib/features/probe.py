@@ -26,6 +26,7 @@ from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens, Wanted
 from hmdb_lib.models import cost
+from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import nll, predictions_table, top_k
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import measure_test
@@ -107,8 +108,10 @@ def probe(config: Config) -> pd.DataFrame:
     runs = {kind: Run.of(named(config, kind), place.results) for kind in PROBES}
     if not all(run.holds(named(config, kind)) and run.finished for kind, run in runs.items()):
         data, model, tokens = prepare(config, place)
+        _, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
         parts = pooled(data, tokens, config)
         about = {
+            "seen_test_videos": seen_test,
             "row": config.row,
             **{"data": config.data.name, "split": config.data.split, "seed": config.seed, "quick": config.quick},
             **{"final_fit": False, "classes": data.classes, "unreadable": tokens.unreadable},

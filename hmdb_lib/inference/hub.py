@@ -1,5 +1,6 @@
 """Trained models on the Hugging Face hub: one self-describing file, and a card that is filled from the run."""
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterator
@@ -79,6 +80,16 @@ def card(trained: portable.Trained) -> ModelCard:
         f"- A clip: {data.frames} frames, {data.crop} x {data.crop} pixels.",
         f"- A video: {judged} of their probabilities. The epoch was chosen on {config.train.choose_on}.",
         f"- Started from: {config.model.pretrained}.",
+        *(
+            [f"- It has learned from {facts['seen_test_videos']} of the test videos."]
+            if facts.get("seen_test_videos")
+            else []
+        ),
+        *(
+            [f"- List of the videos it learned from (in the file, hashed): SHA-256 {_digest(facts['seen'])}."]
+            if facts.get("seen")
+            else []
+        ),
         "## Size",
         f"{facts['parameters']['total']:,} parameters, {facts['flops'] / 1e9:.1f} GFLOP a clip.",
         "## Limits",
@@ -96,6 +107,10 @@ def card(trained: portable.Trained) -> ModelCard:
 def _check_name(repository: str) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UserError(f"{repository}: is not <user>/<name>; the user, or the group, is part of a model's name")
+
+
+def _digest(seen: list[str]) -> str:
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
 @contextmanager

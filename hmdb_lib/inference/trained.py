@@ -20,12 +20,25 @@ from hmdb_lib.config import Config, restore
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
 from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
+from hmdb_lib.results import seen
 from hmdb_lib.results.runs import Run
 
 ENDING = ".safetensors"
 FORMAT = "hmdb_lib trained model 1"
 # What of a summary.json goes with the weights: the data, the protocol's outcome with its interval, and the price.
-FACTS = ("row", "data", "split", "seed", "quick", "final_fit", "test", "parameters", "flops", "commit")
+FACTS = (
+    "row",
+    "data",
+    "split",
+    "seed",
+    "quick",
+    "final_fit",
+    "seen_test_videos",
+    "test",
+    "parameters",
+    "flops",
+    "commit",
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
         mean,
         std,
         read_checkpoint(checkpoint),
-        {key: summary[key] for key in FACTS if key in summary},
+        {key: summary[key] for key in FACTS if key in summary} | {"seen": seen.read(run.folder)},
     )
 
 

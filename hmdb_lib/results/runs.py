@@ -15,9 +15,10 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
 from hmdb_lib.results.metrics import KEYS
 
-# Where and how fast a run is computed, not what: these may differ when it goes on elsewhere.
+# Where, how fast and whether a run may be computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
     *("data.root", "data.store", "data.workers", "data.on_error", "data.max_lost"),
+    "train.allow_seen",
     *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 

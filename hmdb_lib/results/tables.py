@@ -99,6 +99,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
             "accuracy_high": accuracy.high,
             "accuracy_spread": summaries["test.accuracy"].std(),
             "spread_between_runs": spread_from,
+            "seen_test_videos": summaries.get("seen_test_videos", pd.Series([0])).fillna(0).max(),
             "cnn_parameters": summaries["parameters.cnn"].iloc[0],
             "attention_parameters": (summaries["parameters.total"] - summaries["parameters.cnn"]).iloc[0],
             "flops": summaries["flops"].iloc[0],
@@ -125,7 +126,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
         *("runs", "chosen_on", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
         *("best_on_validation", "accuracy", "accuracy_low", "accuracy_high", "accuracy_spread", "spread_between_runs"),
         *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
-        *("compared_videos", "videos_of_either", "cnn_parameters", "attention_parameters", "flops"),
+        *("compared_videos", "videos_of_either", "seen_test_videos", "cnn_parameters", "attention_parameters", "flops"),
     ]
     ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=columns)
     compared = ours.p.notna()
@@ -144,7 +145,10 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
 
     shown = {
         ("", "row"): [
-            line.Index + "*" * (line.chosen_on == "test") + " (best on validation)" * line.best_on_validation
+            line.Index
+            + "*" * (line.chosen_on == "test")
+            + " (best on validation)" * line.best_on_validation
+            + f" (its weights have seen {line.seen_test_videos:.0f} test videos)" * (line.seen_test_videos > 0)
             for line in lines
         ],
         (ours, "runs"): text("runs", "{:.0f}"),

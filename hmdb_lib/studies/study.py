@@ -317,6 +317,8 @@ def _caption(
     ]
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
+    summaries = [run.summary for of_row in finished.values() for run in of_row]
+    lines += [f"Of the data: {told}." for told in sorted({of.get("shortfall") or "" for of in summaries} - {""})]
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
     return " ".join(lines)

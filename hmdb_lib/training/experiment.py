@@ -27,6 +27,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
@@ -172,6 +173,9 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, resolved.place)
     run.keep_data(data.identity)
+    before, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
+    learned = {"train", *(["validation"] if "validation" in data.tables else []), config.train.choose_on}
+    seen.record(run, pd.concat([data.tables[role] for role in sorted(learned) if role in data.tables]), before)
     last = newest_whole(run)
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
@@ -187,6 +191,7 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     if config.train.checkpointing:
         recompute_activations(model)
     module = kind(config, models.channels_last(model), run, loaded)
+    module.seen_test = seen_test
     with _quiet(), faults_told(run):
         trainer = _trainer(resolved, config, kind.monitor, callbacks)
         try:

@@ -47,6 +47,7 @@ class TrainingModule(L.LightningModule):
         self.run: Any = run  # a Run wherever epochs are written
         self.resting = [p for name, p in model.named_parameters() if name in loaded and p.requires_grad]
         self.unreadable: dict[str, str] = {}
+        self.seen_test = 0  # test videos that the weights it starts from have learned from
 
     @staticmethod
     def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:

@@ -87,6 +87,7 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
         "seconds": {"training": float(module.run.metrics.seconds.sum())},
         "unreadable": module.unreadable,
         "shortfall": data.shortfall,
+        "seen_test_videos": module.seen_test,
         "device": device.reason,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
         | {"python": platform.python_version()},

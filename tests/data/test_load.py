@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from hmdb_lib.config import load as load_config
-from hmdb_lib.data.load import data_root, load
+from hmdb_lib.data.load import data_root, describe_shortfall, load
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.training.experiment import read_data
@@ -35,6 +37,37 @@ def test_a_configuration_gives_the_loaders_that_training_reads(tiny_config, plac
         one["clips"].equal(other["clips"])
         for one, other in zip(data.train_dataloader(), wanted.train_dataloader(), strict=True)
     )
+
+
+def test_what_is_missing_is_told_by_part_and_stays_listed(tiny_config, tiny_videos, place, tmp_path, capsys):
+    folder = tmp_path / "videos"
+    shutil.copytree(tiny_videos, folder)
+    index = pd.read_csv(folder / "index.csv")
+    gone = index.path[index.split == "test"].iloc[0]
+    (folder / gone).unlink()
+    data = load(tiny_config(data__root=folder), place)
+    assert data.shortfall == "2 classes, 3 of 4 test videos: 1 missing"
+    assert f"data: {data.shortfall}; python -m data_prep verify names them" in capsys.readouterr().out
+    assert data.listed("test").path.tolist() == [*data.tables["test"].path, gone]
+
+
+@pytest.mark.parametrize(
+    ("test", "classes", "told"),
+    [
+        (1530, 51, ""),
+        (1498, 51, "51 classes, 1,498 of 1,530 test videos: 32 missing"),
+        (1530, 50, "50 classes of 51, 3,500 of 3,570 train videos: 70 missing, 1,500 of 1,530 test videos: 30 missing"),
+    ],
+)
+def test_hmdb51_is_held_against_its_official_counts(test, classes, told):
+    count = {"train": 3570, "test": 1530}
+    parts = [
+        pd.DataFrame({"role": role, "label": np.arange(number) % 51, "present": np.arange(number) % 51 < classes})
+        for role, number in count.items()
+    ]
+    videos = pd.concat(parts, ignore_index=True)
+    videos.loc[videos.index[-(1530 - test) :] if test < 1530 else [], "present"] = False
+    assert describe_shortfall(videos, official=True) == told
 
 
 def test_a_final_fit_trains_on_the_validation_videos_too(tiny_config, place):

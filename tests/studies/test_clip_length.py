@@ -1,5 +1,7 @@
 """A trained model on longer clips: what is judged, and that a whole video in parts is the whole video."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import Timeline, read_frames, scan, write_video
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.studies.clip_length import Lengths, judge_lengths
+from hmdb_lib.results.runs import read_predictions
+from hmdb_lib.studies.clip_length import Lengths, judge_lengths, length_table
 
 SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
 ROWS = {
@@ -79,6 +82,28 @@ def test_a_run_is_judged_at_each_length_on_the_same_videos(tiny_config, tmp_path
     assert (table.accuracy_low <= table.accuracy).all()
     assert (predictions.native_frames == 12).all()
     assert predictions.groupby("frames").video.nunique().eq(4).all()
+
+
+def test_tables_of_other_lengths_can_be_computed_again_from_their_file(tiny_config, tmp_path):
+    run = write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
+    judged = judge_lengths(run, [12])
+    judged.save(run.folder)
+    predictions = read_predictions(run.folder / "lengths-predictions.csv.gz")
+    pd.testing.assert_frame_equal(predictions, judged.predictions)
+    again = length_table(predictions, 8)
+    pd.testing.assert_frame_equal(again, pd.read_csv(run.folder / "lengths.csv")[again.columns], check_dtype=False)
+
+
+def test_a_video_that_cannot_be_read_counts_as_wrong_at_every_length(tiny_config, tmp_path, tiny_videos):
+    folder = tmp_path / "videos"
+    shutil.copytree(tiny_videos, folder)
+    index = pd.read_csv(folder / "index.csv")
+    (folder / index.path[index.split == "test"].iloc[0]).write_bytes(b"torn")
+    run = write_finished_run(tiny_config("cross1_self1", **SMALL, data__root=folder), tmp_path / "run")
+    judged = judge_lengths(run, [12])
+    assert (judged.table.videos == 4).all()
+    assert judged.predictions.native_frames.isna().sum() == 2
+    assert judged.table.accuracy.max() <= 0.75
 
 
 def test_accuracy_by_length_counts_as_many_videos_in_each_part():

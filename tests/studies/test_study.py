@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     return environment.place()
 
 
-def pretend(job, right, seconds=60.0, validation=0.5):
+def pretend(job, right, seconds=60.0, validation=0.5, shortfall=""):
     """Files of a finished run, without training: 12 videos of 6 sources, the first `right` of them judged rightly."""
     run = Run.start(job.config, job.run.folder.parents[2])
     probability = np.where(np.arange(12) < right, 0.8, 0.2)
@@ -54,6 +54,7 @@ def pretend(job, right, seconds=60.0, validation=0.5):
     summary = {
         **{"row": job.config.row, "split": job.config.data.split, "seed": job.config.seed, "flops": 81e9},
         "test": {"accuracy": right / 12},
+        "shortfall": shortfall,
         "best_epoch": {"epoch": 0, "train_video_loss": 0.5, "val_video_loss": 1.0 + job.config.seed}
         | {"val_video_accuracy": validation},
         "parameters": {"cnn": 31_300_000, "total": 38_900_000},
@@ -109,6 +110,13 @@ def test_what_is_set_off_is_the_row_that_validation_would_choose_not_the_best_on
     assert rows == ["cross1_self1 (best on validation)", "self1", "cross1"]
     assert "font-weight: bold" in tables.study_styled(table, "x").to_html()
     assert [text.get_text() for text in accuracy_against(table).legends[0].get_texts()] == rows
+
+
+def test_what_was_missing_of_the_data_stays_in_the_caption(place, tiny_videos):
+    (job,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
+    pretend(job, 6, shortfall="51 classes, 1,498 of 1,530 test videos: 32 missing")
+    caption = study.run(["baseline"], [1], [0], tiny(tiny_videos)).caption
+    assert "Of the data: 51 classes, 1,498 of 1,530 test videos: 32 missing." in caption
 
 
 def test_p_is_adjusted_for_all_comparisons_that_the_table_plans(place, tiny_videos):

@@ -14,6 +14,7 @@ from helpers.finished_run import write_finished_run
 from hmdb_lib import config, environment, models
 from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
+from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run, results_table
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import VideoClassifier
@@ -188,8 +189,40 @@ def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny
     (broken / "dark" / "15.avi").write_text("nor is this")
     run = training.train(tiny_config(data__root=broken, data__max_lost=0.3))
     assert set(run.summary["unreadable"]) == {"bright/0.avi", "dark/15.avi"}
-    assert len(run.predictions) == 3
+    assert (len(run.predictions), run.summary["test"]["read"]) == (4, 3)
     assert capsys.readouterr().out.count("bright/0.avi: ") == 1
+
+
+@pytest.mark.slow
+def test_weights_that_have_seen_test_videos_are_refused_before_a_folder_is_made_unless_allowed(
+    trained_run, tiny_config, tiny_videos, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_videos, other)
+    index = pd.read_csv(other / "index.csv")
+    swapped = index.assign(split=index.split.map({"train": "train", "validation": "test", "test": "validation"}))
+    swapped.to_csv(other / "index.csv", index=False)
+    changes = {"data__root": other, "model__pretrained": trained_run.folder, "train__epochs": 1}
+    with pytest.raises(UserError, match="has learned from 4 of the 4 test videos"):
+        training.train(tiny_config(**changes))
+    run = training.train(tiny_config(**changes, train__allow_seen=True))
+    assert run.summary["seen_test_videos"] == 4
+    row = tables.study({"baseline": [run]}, "baseline")
+    assert "(its weights have seen 4 test videos)" in tables.study_text(row, "other").iloc[0, 0]
+
+
+@pytest.mark.slow
+def test_a_test_class_of_which_no_video_is_there_counts_as_wrong(tiny_config, tiny_videos, tmp_path):
+    gone = tmp_path / "gone"
+    shutil.copytree(tiny_videos, gone)
+    index = pd.read_csv(gone / "index.csv")
+    for path in index.path[(index.split == "test") & (index.label == "dark")]:
+        (gone / path).unlink()
+    run = training.train(tiny_config(data__root=gone, train__epochs=1))
+    test = run.summary["test"]
+    assert (test["videos"], test["present"], test["read"]) == (4, 2, 2)
+    assert test["accuracy"] == test["accuracy_read"] / 2
+    assert run.summary["shortfall"] == "2 classes, 2 of 4 test videos: 2 missing"
 
 
 def test_on_request_a_video_that_cannot_be_read_stops_the_run_at_the_start(tiny_config, tiny_videos, tmp_path):
