@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -74,6 +75,16 @@ class TrainingModule(L.LightningModule):
         """Raise UserError where too much of a part could not be read, see `hmdb_lib.data.load.stop_at_loss`."""
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         stop_at_loss(data.tables[part], self.unreadable, self.config.data)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the averaged weights of `train.ema` into a checkpoint of weights alone: they are what validation judged.
+
+        Lightning asks a callback for whole checkpoints only.
+        """
+        averaging = [call for call in self.trainer.callbacks if isinstance(call, WeightAveraging)]  # pyright: ignore[reportAttributeAccessIssue]
+        if averaging and "optimizer_states" not in checkpoint:
+            averaging[0].on_save_checkpoint(self.trainer, self, checkpoint)
+            del checkpoint["current_model_state"], checkpoint["averaging_state"]
 
     def make_optimizer(self, *, fused: bool) -> Optimizer:
         """Make the configured optimizer, see `optim.make_optimizer`."""

@@ -10,9 +10,9 @@ import sys
 import time
 
 import lightning as L
-import pandas as pd
 import pytest
 import torch
+from helpers.cut_off import assert_same, stop_after
 
 from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
@@ -20,25 +20,6 @@ from hmdb_lib.results.runs import Run
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.checkpoints import WholeCheckpoints, newest_whole
 from hmdb_lib.training.modules import VideoClassifier
-
-
-def assert_same(run, other):
-    """All but the seconds, to the last digit."""
-    columns = [name for name in run.metrics.columns if name != "seconds"]
-    pd.testing.assert_frame_equal(run.metrics[columns], other.metrics[columns], check_exact=True)
-    pd.testing.assert_frame_equal(run.predictions, other.predictions, check_exact=True)
-
-
-def stop_after(epoch, monkeypatch):
-    """Let runs end at an epoch's row as if by Ctrl-C, before its checkpoint."""
-    write = Run.write_epoch
-
-    def cut(self, row):
-        write(self, row)
-        if row["epoch"] == epoch:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "write_epoch", cut)
 
 
 @pytest.fixture(scope="module")
