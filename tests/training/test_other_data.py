@@ -125,3 +125,20 @@ def test_damage_behind_the_first_frame_stops_after_the_epoch(tiny_config, own_vi
     spoil(own_videos, "train")
     with pytest.raises(UserError, match=r"8 of 8 train videos cannot be read"):
         training.train(tiny_config(data__root=own_videos, train__epochs=1, name="other"))
+
+
+@pytest.mark.slow
+def test_with_one_test_video_in_twenty_unreadable_accuracy_is_over_all_twenty(tiny_config, own_videos, capsys):
+    index = own_videos / "index.csv"
+    rows = [row for row in index.read_text().splitlines() if not row.endswith(",test")]
+    for number in range(20):
+        label = ("bright", "dark")[number % 2]
+        shutil.copy(own_videos / label / f"{number % 2}.avi", own_videos / label / f"test{number}.avi")
+        rows.append(f"{label}/test{number}.avi,{label},test{number},test")
+    index.write_text("\n".join(rows))
+    (own_videos / "dark" / "test19.avi").write_text("this is not a video")
+    run = training.train(tiny_config(data__root=own_videos, train__epochs=1))
+    test = run.summary["test"]
+    assert (test["videos"], test["present"], test["read"]) == (20, 20, 19)
+    assert test["accuracy"] == pytest.approx(test["accuracy_read"] * 19 / 20)
+    assert "on 20 listed videos, of which 20 were there and 19 read" in capsys.readouterr().out
