@@ -218,7 +218,7 @@ def test_a_test_class_of_which_no_video_is_there_counts_as_wrong(tiny_config, ti
     index = pd.read_csv(gone / "index.csv")
     for path in index.path[(index.split == "test") & (index.label == "dark")]:
         (gone / path).unlink()
-    run = training.train(tiny_config(data__root=gone, train__epochs=1))
+    run = training.train(tiny_config(data__max_lost=0.5, data__root=gone, train__epochs=1))
     test = run.summary["test"]
     assert (test["videos"], test["present"], test["read"]) == (4, 2, 2)
     assert test["accuracy"] == test["accuracy_read"] / 2
