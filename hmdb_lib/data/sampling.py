@@ -32,7 +32,8 @@ class ClipRule:
 
     def __post_init__(self) -> None:
         spans = [span for span in (self.clip_seconds, self.frame_step) if span is not None]
-        if len(spans) != 1 or not 0 < spans[0] < math.inf or self.frames < 1:
+        stretch = self.sampling == "segments" or (len(spans) == 1 and 0 < spans[0] < math.inf)
+        if not stretch or self.frames < 1:
             raise UserError(
                 f"a clip needs at least 1 frame, and either clip_seconds or frame_step, above 0; frames is {self.frames}, "
                 f"clip_seconds {self.clip_seconds}, frame_step {self.frame_step}"

@@ -3,6 +3,7 @@
 `<results>/runs/<row>/<data>-split<k>-seed<s>/` holds one run. What each file and column means: results/README.md.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,10 @@ class Run:
 
     def abandon(self) -> None:
         """Remove what a first start left that failed before its first epoch, so that it refuses no other."""
-        if not len(self.metrics) and not self.last.exists():
-            for name in ("config.yaml", "data.json"):
-                (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be what failed
+            if not len(self.metrics) and not self.last.exists():
+                for name in ("config.yaml", "data.json", "seen.txt"):
+                    (self.folder / name).unlink(missing_ok=True)
 
     @property
     def config(self) -> Config:

@@ -99,7 +99,9 @@ def test_a_video_that_cannot_be_read_counts_as_wrong_at_every_length(tiny_config
     shutil.copytree(tiny_videos, folder)
     index = pd.read_csv(folder / "index.csv")
     (folder / index.path[index.split == "test"].iloc[0]).write_bytes(b"torn")
-    run = write_finished_run(tiny_config("cross1_self1", **SMALL, data__root=folder), tmp_path / "run")
+    run = write_finished_run(
+        tiny_config("cross1_self1", **SMALL, data__root=folder, data__max_lost=0.5), tmp_path / "run"
+    )
     judged = judge_lengths(run, [12])
     assert (judged.table.videos == 4).all()
     assert judged.predictions.native_frames.isna().sum() == 2
