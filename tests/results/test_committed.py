@@ -27,9 +27,10 @@ def test_a_committed_summary_says_what_its_predictions_say(folder):
 @pytest.mark.parametrize("file", sorted((RESULTS / "tables").glob("*.csv")), ids=lambda file: file.stem)
 def test_a_committed_table_says_what_the_predictions_of_its_runs_say(file):
     table = pd.read_csv(file, index_col="row")
-    data = file.stem.rpartition("-")[2]
+    frozen = "-frozen" * file.stem.endswith("-frozen")
+    data = file.stem.removesuffix(frozen).rpartition("-")[2]
     runs = {
-        row: [Run(folder) for folder in sorted((RESULTS / "runs" / row).glob(f"{data}-split*"))][:number]
+        row: [Run(folder) for folder in sorted((RESULTS / "runs" / f"{row}{frozen}").glob(f"{data}-split*"))][:number]
         for row, number in table.runs.items()
     }
     reference = next(iter(table.reference.dropna()))
