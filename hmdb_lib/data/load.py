@@ -100,7 +100,7 @@ def read_table(config: Config, place: Place) -> tuple[pd.DataFrame, pd.DataFrame
         print(told)
         stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in absent.path}, data)
     if shortfall:
-        print(f"data: {shortfall}; hmdb verify names what HMDB51 lacks")
+        print(f"data: {shortfall}" + "; hmdb verify names them" * (data.dataset == "hmdb51"))
     if data.limit is not None:  # a check of few videos, whichever are there
         absent = absent.head(0)
     cut = videos.attrs["cut"]

@@ -9,6 +9,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
+from helpers.cut_off import assert_same, stop_after
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import config, environment, models
@@ -164,21 +165,11 @@ def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_digits(tiny_config, monkeypatch):
     whole = training.train(tiny_config(name="whole"))
-
-    def cut(self, row):
-        write(self, row)
-        if row["epoch"] == 1:
-            raise KeyboardInterrupt
-
-    write = Run.write_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "write_epoch", cut)
+        stop_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             training.train(tiny_config(name="cut"))
-    resumed = training.train(tiny_config(name="cut"))
-    columns = [name for name in whole.metrics.columns if name != "seconds"]
-    pd.testing.assert_frame_equal(whole.metrics[columns], resumed.metrics[columns], check_exact=True)
-    pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
+    assert_same(whole, training.train(tiny_config(name="cut")))
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Training on stored tokens: the same as with the frozen backbone in the loop, and a run like any other."""
 
-import pandas as pd
 import pytest
 import torch
+from helpers.cut_off import assert_same, stop_after
 from torch.nn import functional as F
 
 from hmdb_lib.data.loader import ClipData, collate
@@ -13,7 +13,7 @@ from hmdb_lib.features.extract import Tokens, Views
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.inference.classifier import load_model
 from hmdb_lib.models.backbones.base import Backbone
-from hmdb_lib.results.runs import Run, results_table
+from hmdb_lib.results.runs import results_table
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import HeadClassifier
 
@@ -105,21 +105,11 @@ def _weights(frozen_config, folder):
 @pytest.mark.slow
 def test_an_interrupted_frozen_run_goes_on_and_ends_with_the_same_digits(frozen_config, monkeypatch):
     whole = training.train(frozen_config(name="whole"))
-
-    def cut(self, row):
-        write(self, row)
-        if row["epoch"] == 1:
-            raise KeyboardInterrupt
-
-    write = Run.write_epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "write_epoch", cut)
+        stop_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             training.train(frozen_config(name="cut"))
-    resumed = training.train(frozen_config(name="cut"))
-    columns = [name for name in whole.metrics.columns if name != "seconds"]
-    pd.testing.assert_frame_equal(whole.metrics[columns], resumed.metrics[columns], check_exact=True)
-    pd.testing.assert_frame_equal(whole.predictions, resumed.predictions, check_exact=True)
+    assert_same(whole, training.train(frozen_config(name="cut")))
 
 
 def test_batches_are_those_of_the_clips_but_for_what_they_hold(frozen_config):
