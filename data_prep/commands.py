@@ -72,7 +72,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
     parser.add_argument(
-        "--clips", type=int, default=32, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
+        "--clips", type=int, default=128, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
     )
     parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
 
