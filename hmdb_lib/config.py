@@ -22,6 +22,7 @@ from hmdb_lib.errors import UserError
 
 CONFIG = environment.shipped("config.yaml")
 EXPERIMENTS = environment.shipped("experiments.yaml")
+OF_EXPERIMENTS = ("rows", "tables", "search")  # parts of experiments.yaml that a configuration may have more of
 
 # Backbone -> its published weights, what model.pretrained=auto stands for.
 WEIGHTS = {
@@ -225,6 +226,7 @@ class Train(Section):
     weight_decay: NotNegative
     schedule: Literal["cosine", "constant"]
     warmup_epochs: NotNegative
+    patience: Count | None
     clip_norm: NotNegative
     label_smoothing: Share
     randaugment: bool
@@ -289,6 +291,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None
     seed: Annotated[int, Field(ge=0)]
     quick: bool
+    trials: Annotated[int, Field(ge=0)]
     data: Data
     model: Model
     perceiver: Perceiver
@@ -303,6 +306,14 @@ class Config(Section):
     def _validation_where_it_is_needed(self) -> "Config":
         if not self.data.validation_share and (self.train.final_fit or self.train.objective == "masked"):
             raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _patience_has_an_accuracy_to_watch(self) -> "Config":
+        if self.train.patience and (self.train.objective == "masked" or not self.data.validation_share):
+            raise ValueError(
+                "train.patience watches validation accuracy: set it to null with objective=masked or without validation"
+            )
         return self
 
     @model_validator(mode="after")
@@ -383,19 +394,24 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
     has. Raises UserError for anything that is not valid.
     """
-    tree = _read(file)
+    tree = read(file)
+    for part in OF_EXPERIMENTS:
+        tree.pop(part, None)
     for_sample, for_quick = (
         up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}")) for part in ("when_sample", "when_quick")
     )
     tree = _completed(tree)
-    given = up_to_date({_first_key(key): value for key, value in map(_override, overrides)}, tell=True)
+    given = parse(overrides)
     row = row or given.pop("row", None)
-    differences = {} if row is None else {"row": row} | up_to_date(find_row(row), tell=True)
+    differences = {} if row is None else {"row": row} | up_to_date(find_row(row, file), tell=True)
     differences.pop("question", None)
+    by_split = differences.pop("by_split", None)
 
     def asked(key: str) -> Any:
         return given.get(key, differences.get(key, dict(_flatten(tree)).get(key)))
 
+    if by_split is not None:
+        differences |= _of_split(by_split, asked("data.split"), row)
     dataset = asked("data.dataset")
     given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
     layers = [
@@ -415,6 +431,20 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         raise UserError(_first_problem(error, file.name, given, known)) from None
+
+
+def parse(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` words into dotted keys as they are called today. Raises UserError."""
+    return up_to_date({_first_key(key): value for key, value in map(_override, overrides)}, tell=True)
+
+
+def _of_split(by_split: Any, split: Any, row: str | None) -> dict[str, Any]:
+    if split not in by_split:
+        raise UserError(
+            f"row {row} was tuned for split {', '.join(map(str, by_split))}, whose validation videos may be test videos of "
+            f"split {split}; tune it for that split too, with hmdb tune ... --splits {split}"
+        )
+    return by_split[split]
 
 
 def load_config(row: str | None = None, *, quick: bool = False, file: Path | str = CONFIG, **changes: Any) -> Config:
@@ -440,16 +470,16 @@ def as_overrides(changes: Mapping[str, Any]) -> list[str]:
     return [f"{key}={_as_yaml(value)}" for key, value in changes.items()]
 
 
-def list_rows(*names: str) -> dict[str, str]:
+def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
     """List rows, and the rows of tables, of experiments.yaml (without names: all rows) with the question of each.
 
-    Raises UserError for a name that is neither a row nor a table.
+    `file`: a configuration with rows and tables of its own. Raises UserError for a name that is neither a row nor a table.
 
     Example:
         >>> hl.list_rows("attention_depth", "baseline")
 
     """
-    known, groups = rows(), tables()
+    known, groups = rows(file), tables(file)
     for name in names:
         if name not in known.keys() | groups.keys():
             raise UserError(
@@ -460,19 +490,24 @@ def list_rows(*names: str) -> dict[str, str]:
     return {row: known[row]["question"] for row in chosen}
 
 
-def rows() -> dict[str, dict[str, Any]]:
-    """The named rows of experiments.yaml: the question each asks, and the dotted keys in which it differs."""
-    return _read(EXPERIMENTS)["rows"]
+def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
+    """The named rows of experiments.yaml and `file`: the question each asks, and the dotted keys in which it differs."""
+    return read(EXPERIMENTS)["rows"] | read(file).get("rows", {})
 
 
-def tables() -> dict[str, list[str]]:
-    """The tables of experiments.yaml: which rows stand in each, in order."""
-    return _read(EXPERIMENTS)["tables"]
+def tables(file: Path = CONFIG) -> dict[str, list[str]]:
+    """The tables of experiments.yaml and `file`: which rows stand in each, in order."""
+    return read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
 
 
-def find_row(name: str) -> dict[str, Any]:
-    """One row of experiments.yaml. Raises UserError naming the nearest when there is none of that name."""
-    known = rows()
+def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
+    """What `hmdb tune` searches, by part of a model: `file`'s own part `search` in place of that of experiments.yaml."""
+    return read(file).get("search") or read(EXPERIMENTS)["search"]
+
+
+def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
+    """One row of experiments.yaml or `file`. Raises UserError naming the nearest when there is none of that name."""
+    known = rows(file)
     if name not in known:
         raise UserError(
             f"row {name!r} is not in experiments.yaml{_nearest(name, known)}; python train.py --help lists them"
@@ -480,7 +515,8 @@ def find_row(name: str) -> dict[str, Any]:
     return dict(known[name])
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
+    """Read a YAML file of keys. Raises UserError."""
     try:
         tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
@@ -502,7 +538,7 @@ def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     current: dict[str, Any] = {}
     for key, value in up_to_date(dict(_flatten(tree))).items():
         _put(current, key, value)
-    _fill(current, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
+    _fill(current, {key: value for key, value in read(CONFIG).items() if not key.startswith("when_")})
     return current
 
 

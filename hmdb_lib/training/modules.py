@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from hmdb_lib.device import Device
 
 
+class DivergedError(UserError):
+    """Report a loss that is not a finite number."""
+
+
 class TrainingModule(L.LightningModule):
     """Hold a model, its experiment and its run: optimizer, seeds, and what does not train at first.
 
@@ -124,9 +128,9 @@ class TrainingModule(L.LightningModule):
                 module.train(not frozen)
 
     def stop_at_nonsense(self, loss: Tensor) -> None:
-        """Raise UserError for a loss that is not a finite number."""
+        """Raise DivergedError for a loss that is not a finite number."""
         if not torch.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"epoch {self.current_epoch}: the loss is {loss.item()}; the last checkpoint is kept. "
                 "Lower train.lr or set train.precision=fp32, under a new name=..."
             )
@@ -139,8 +143,8 @@ class TrainingModule(L.LightningModule):
             row |= {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
             row["seconds"] = time.perf_counter() - self.epoch_start
             self.run.write_epoch(row)
-            assert self.logger
-            self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
+            if self.logger:
+                self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
 
 class VideoClassifier(TrainingModule):
