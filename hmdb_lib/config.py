@@ -40,6 +40,11 @@ RENAMED = {
     "model.name": "model.backbone and model.head",
     "model.depth": "model.backbone",
     "videomae.variant": "model.backbone",
+    # Rows: 32 frames were 4 seconds in one and 2 in another.
+    "hybrid_32frames": "cross1_self1_4seconds",
+    "hybrid_64frames": "cross1_self1_8seconds",
+    "baseline_64frames": "baseline_8seconds",
+    "bert_64frames": "bert_8seconds",
 }
 
 Count = Annotated[int, Field(ge=1)]
@@ -73,8 +78,9 @@ class Data(Section):
     sampling: Literal["window", "segments"]
     clip_seconds: Positive | None
     frame_step: Positive | None
-    short: Literal["loop", "last"]
+    short: Literal["loop", "last", "stretch"]
     resize: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    antialias: bool
     crop: Count
     flip: bool
     normalize: Literal["weights", "published"]
@@ -103,11 +109,6 @@ class Data(Section):
         if self.crop > min(self.resize):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Pixels H, W that every frame is scaled to."""
-        return self.resize[0], self.resize[1]
 
     def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
@@ -198,6 +199,7 @@ class Pool(Section):
     """The average."""
 
     norm: bool
+    dropout: Share
 
 
 class VideoMAE(Section):
@@ -221,10 +223,14 @@ class Train(Section):
     lr: Positive
     backbone_lr: Positive
     attention_lr: Positive | None
+    lr_clips: Count | None
     frozen_epochs: Annotated[int, Field(ge=0)]
     layer_decay: Annotated[float, Field(strict=False, gt=0, le=1)]
     weight_decay: NotNegative
-    schedule: Literal["cosine", "constant"]
+    decay_all: bool
+    schedule: Literal["cosine", "steps", "constant"]
+    step_epochs: Count
+    step_factor: Annotated[float, Field(strict=False, gt=0, le=1)]
     warmup_epochs: NotNegative
     patience: Count | None
     clip_norm: NotNegative
@@ -243,12 +249,6 @@ class Train(Section):
     devices: Count | Literal["auto"]
     machines: Count
     precision: Literal["auto", "bf16", "fp16", "fp32"]
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "Train":
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}")
-        return self
 
     @model_validator(mode="after")
     def _one_device_is_tried(self) -> "Train":
@@ -274,6 +274,13 @@ class Train(Section):
             raise ValueError("objective=masked goes with neither final_fit nor ema")
         return self
 
+    @property
+    def rate_factor(self) -> float:
+        """What the rates are multiplied by: the clips of a step to those that they are given for."""
+        if self.lr_clips is None or self.batch_size == "auto":  # auto: the batch is not found yet
+            return 1.0
+        return self.batch_size * self.accumulate / self.lr_clips
+
 
 class Evaluate(Section):
     """How many clips of a video are judged, and how they agree."""
@@ -281,7 +288,7 @@ class Evaluate(Section):
     clips: Count | Literal["all", "consecutive"]
     crops: Literal[1, 3]
     vote: Literal["mean", "majority"]
-    validation_clips: Count
+    validation_clips: Count | Literal["all", "consecutive"]
 
 
 class Config(Section):
@@ -317,9 +324,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _schedule_fits_into_the_run(self) -> "Config":
+        train = self.train
+        if self.quick or self.data.dataset == "sample":  # checks of few epochs, whatever a row's schedule says
+            return self
+        if train.warmup_epochs > train.epochs:
+            raise ValueError(f"warmup_epochs={train.warmup_epochs} is more than epochs={train.epochs}")
+        if train.schedule == "steps" and train.step_epochs >= train.epochs:
+            told = f"step_epochs={train.step_epochs} is not less than epochs={train.epochs}"
+            raise ValueError(f"{told}: the rate would never fall; give fewer, or schedule=constant")
+        return self
+
+    @model_validator(mode="after")
     def _segments_are_not_consecutive(self) -> "Config":
-        if self.data.sampling == "segments" and self.evaluate.clips == "consecutive":
-            raise ValueError("evaluate.clips=consecutive goes with data.sampling=window alone; give a number or all")
+        for key in ("clips", "validation_clips"):
+            if self.data.sampling == "segments" and getattr(self.evaluate, key) == "consecutive":
+                raise ValueError(
+                    f"evaluate.{key}=consecutive goes with data.sampling=window alone; give a number or all"
+                )
         return self
 
     @model_validator(mode="after")
@@ -402,7 +424,7 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     )
     tree = _completed(tree)
     given = parse(overrides)
-    row = row or given.pop("row", None)
+    row = _current_row(row or given.pop("row", None))
     differences = {} if row is None else {"row": row} | up_to_date(find_row(row, file), tell=True)
     differences.pop("question", None)
     by_split = differences.pop("by_split", None)
@@ -480,6 +502,7 @@ def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
 
     """
     known, groups = rows(file), tables(file)
+    names = tuple(map(_current_row, names))
     for name in names:
         if name not in known.keys() | groups.keys():
             raise UserError(
@@ -497,7 +520,14 @@ def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
 
 def tables(file: Path = CONFIG) -> dict[str, list[str]]:
     """The tables of experiments.yaml and `file`: which rows stand in each, in order."""
-    return read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    return {name: table["rows"] for name, table in named.items()}
+
+
+def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
+    """All that experiments.yaml or `file` says of a table, see there; empty for another name."""
+    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    return named.get(name, {})
 
 
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
@@ -575,9 +605,16 @@ def up_to_date(changes: Mapping[str, Any], *, tell: bool = False) -> dict[str, A
     return new
 
 
+def _current_row(name: Any) -> Any:
+    """Take a row's old name for the new one, and print that."""
+    if name in RENAMED:
+        now_called(name)
+    return RENAMED.get(name, name)
+
+
 @cache
 def now_called(key: str) -> None:
-    """Print what an old key is called now, the first time."""
+    """Print what an old key or row is called now, the first time."""
     print(f"{key} is now called {RENAMED[key]}", file=sys.stderr)
 
 

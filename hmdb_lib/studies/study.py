@@ -353,8 +353,9 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     counts = {role: len(table) for role, table in data.tables.items()}
     sample = data.tables["test"].iloc[np.linspace(0, counts["test"] - 1, 3).astype(int)]
     clips, seconds_to_read = _read(EvaluationClips(sample, data.source, data.rule, evaluate.clips))
+    of_one, _ = _read(EvaluationClips(sample, data.source, data.rule, evaluate.validation_clips))
     trained = train.epochs * counts["train"]
-    judged = train.epochs * counts.get("validation", 0) * evaluate.validation_clips
+    judged = train.epochs * experiment.validates * counts.get(train.choose_on, 0) * of_one
     tested = counts["test"] * clips
     computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_judging"]
     reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)

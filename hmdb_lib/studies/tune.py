@@ -282,7 +282,7 @@ def _write(
     tree = {} if file == config.CONFIG else config.read(file)
     tree["rows"] = tree.get("rows", {}) | rows
     if len(rows) > 1:
-        tree["tables"] = tree.get("tables", {}) | {table: list(rows)}
+        tree["tables"] = tree.get("tables", {}) | {table: {"rows": list(rows)}}
     write_whole(target, yaml.safe_dump(tree, sort_keys=False))
     again = [word for word in changes if word.partition("=")[0] in study.TOLD_OTHERWISE - {"name"}]
     splits = " ".join(map(str, dict.fromkeys(job.config.data.split for job in jobs)))

@@ -93,7 +93,7 @@ def test_the_best_row_gives_what_its_trial_gave_and_says_how_many_trials_it_took
     table = tune("baseline", "cross1_self1", trials=3, changes=changes, file=file)
     (found,) = (place().results / "tuning").glob("*.yaml")
     again = [word for word in config.as_overrides(changes) if word.startswith(("data=", "data.root", "data.workers"))]
-    names = yaml.safe_load(found.read_text())["tables"]["baseline+cross1_self1_tuned"]
+    names = yaml.safe_load(found.read_text())["tables"]["baseline+cross1_self1_tuned"]["rows"]
     assert names == ["baseline_tuned", "cross1_self1_tuned"]
     for row in names:
         tuned = config.load(row, [*again, "train.precision=fp32"], found)
