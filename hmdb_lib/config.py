@@ -54,6 +54,13 @@ Positive = Annotated[float, Field(strict=False, gt=0)]
 NotNegative = Annotated[float, Field(strict=False, ge=0)]
 Share = Annotated[float, Field(strict=False, ge=0, lt=1)]
 
+# Keys of the backbone, and of what stored tokens cannot do: who changes one trains the backbone.
+ABOUT_THE_BACKBONE = {
+    *(f"model.{key}" for key in ("backbone", "pretrained", "blocks", "width", "frozen")),
+    *(f"train.{key}" for key in ("objective", "randaugment", "erasing", "mixup", "cutmix", "backbone_lr")),
+    *(f"train.{key}" for key in ("frozen_epochs", "layer_decay", "sync_batch_norm", "checkpointing")),
+}
+
 
 class Section(BaseModel):
     """A group of keys: no unknown ones, no silent conversions."""
@@ -411,7 +418,8 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     """The experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
-    its `when_sample` part, if the sample data set is used; the row's differences in
+    its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
+    true or the row or an override is about the backbone (see `ABOUT_THE_BACKBONE`); the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
     name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
     has. Raises UserError for anything that is not valid.
@@ -419,9 +427,10 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     tree = read(file)
     for part in OF_EXPERIMENTS:
         tree.pop(part, None)
-    for_sample, for_quick = (
-        up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}")) for part in ("when_sample", "when_quick")
-    )
+    when = {
+        part: up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}"))
+        for part in ("when_sample", "when_sample_end_to_end", "when_quick")
+    }
     tree = _completed(tree)
     given = parse(overrides)
     row = _current_row(row or given.pop("row", None))
@@ -436,10 +445,14 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         differences |= _of_split(by_split, asked("data.split"), row)
     dataset = asked("data.dataset")
     given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
+    quick, sample = asked("quick") is True, given["data.dataset"] == "sample"
+    trains = bool((differences.keys() | given.keys()) & ABOUT_THE_BACKBONE) or asked("evaluate.clips") == "consecutive"
+    end_to_end = asked("model.frozen") != "all" and (quick or trains)
     layers = [
-        (f"{file.name}, when_sample", for_sample, given["data.dataset"] == "sample"),
+        (f"{file.name}, when_sample", when["when_sample"], sample and not end_to_end),
+        (f"{file.name}, when_sample_end_to_end", when["when_sample_end_to_end"], sample and end_to_end),
         (f"experiments.yaml, {row}", differences, True),
-        (f"{file.name}, when_quick", for_quick, asked("quick") is True),
+        (f"{file.name}, when_quick", when["when_quick"], quick),
         ("command line", given, True),
     ]
     known = set(_keys(Config))

@@ -64,6 +64,24 @@ def test_the_sample_sizes_apply_only_when_the_sample_is_used():
     assert config.load(overrides=["data=hmdb51"]).data.frames == 16
 
 
+@pytest.mark.parametrize(
+    ("row", "overrides", "frozen"),
+    [
+        ("cross1_self1", [], True),
+        ("bert", ["data.frames=16"], True),
+        ("cross1_self1", ["model=r2plus1d_18", "model.frozen=all"], True),
+        ("cross1_self1", ["quick=true"], False),
+        ("cross1_self1", ["model.frozen=0"], False),
+        ("blocks4_cross1_self6", [], False),
+        ("as_published", [], False),
+        ("masked_hybrid", [], False),
+        ("cross1_self1", ["train.mixup=0.8"], False),
+    ],
+)
+def test_heads_train_on_the_samples_frozen_tokens_where_nothing_is_said_of_the_backbone(row, overrides, frozen):
+    assert config.load(row, ["data=sample", *overrides]).frozen == frozen
+
+
 def test_the_command_line_wins_over_row_and_sample_sizes():
     assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
         ("model.head", "bert"),

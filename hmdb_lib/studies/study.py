@@ -222,17 +222,35 @@ def plan(
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
     rows = config.list_rows(*names, file=file)
+    alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []
     for split in splits:
         for seed in seeds:
             for row in rows:
-                arguments = [*changes, f"data.split={split}", f"seed={seed}"]
+                arguments = [*alike[row], f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
                 experiment = config.load(row, arguments, file)
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
+
+
+def trained_alike(asked: Mapping[str, tuple[str, Sequence[str]]], file: Path) -> dict[str, list[str]]:
+    """Give the changes of runs that are compared: name -> (row, changes) to name -> changes.
+
+    The sample data set freezes the backbone of a run that says nothing about it. Where another run trains its own, all
+    do: they are compared for what they name, not for that.
+    """
+    experiments = {name: config.load(row, changes, file) for name, (row, changes) in asked.items()}
+    all_frozen = all(experiment.frozen for experiment in experiments.values())
+    given = {}
+    for name, (row, changes) in asked.items():
+        experiment = experiments[name]
+        by_the_sample = experiment.data.dataset == "sample" and "model.frozen" not in config.find_row(row, file)
+        trains = experiment.frozen and by_the_sample and not all_frozen
+        given[name] = [*(["model.frozen=0"] if trains else []), *changes]  # a change of the user's wins
+    return given
 
 
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
