@@ -144,9 +144,12 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     run = Run.start(config, resolved.place.results)
     try:
         _fit_and_record(resolved, config, callbacks)
-    except BaseException:
+    except BaseException as error:
         if is_new:
             run.abandon()
+        if isinstance(error, KeyboardInterrupt):
+            kept = f"{len(run.metrics)} of {resolved.epochs} epochs are kept; do the same again to go on"
+            raise KeyboardInterrupt(kept) from None
         raise
     return run
 
@@ -285,6 +288,7 @@ def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks:
         sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone
         plugins=[WholeCheckpoints(run)],
         enable_model_summary=False,
+        enable_progress_bar=False,  # `Progress` shows it
         log_every_n_steps=1,
     )
 
