@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hmdb_lib.studies.clip_length import judge_lengths
     from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.study import cost_table, run_study
+    from hmdb_lib.studies.tune import tune
     from hmdb_lib.training.experiment import build_model, find_run, load_data, resolve, train
 
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "run_study": "hmdb_lib.studies.study",
     "set_up": "hmdb_lib.notebook",
     "train": "hmdb_lib.training.experiment",
+    "tune": "hmdb_lib.studies.tune",
 }
 
 __all__ = [
@@ -98,6 +100,7 @@ __all__ = [
     "run_study",
     "set_up",
     "train",
+    "tune",
     "widgets",
 ]
 

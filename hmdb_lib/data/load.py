@@ -13,8 +13,8 @@ from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
-from hmdb_lib.data.store import FrameStore, Source
-from hmdb_lib.data.video import VideoError, read_frames, scan
+from hmdb_lib.data.store import FrameStore, Source, store_name
+from hmdb_lib.data.video import Size, VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.progress import Bar, tell
@@ -37,7 +37,7 @@ def load(config: Config, place: Place) -> ClipData:
     counts = videos.role.value_counts()
     tell(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
     # A user's own folder may hold another kind of manifest.csv.
-    files = Videos(folder, data.size, None if data.dataset == "folder" else root / "manifest.csv")
+    files = Videos(folder, Size.of(data), None if data.dataset == "folder" else root / "manifest.csv")
     source = choose_source(data.store, root, files, videos.path.tolist())
     if data.on_error == "stop":
         check_videos([folder / path for path in videos.path])
@@ -180,9 +180,9 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
     `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,
     is read from the videos. Raises UserError when a store that was named has nothing of use.
     """
-    height, width = videos.size
-    command = f"python -m data_prep extract {root} --size {height} {width}"
-    folder = root / f"frames-{height}x{width}" if store == "auto" else Path(store).expanduser()
+    height, width, antialias = videos.size
+    command = f"python -m data_prep extract {root} --size {height} {width}" + " --no-antialias" * (not antialias)
+    folder = root / store_name(videos.size) if store == "auto" else Path(store).expanduser()
     if store == "none" or (store == "auto" and not folder.is_dir()):
         tell(f"frames: decoded from {videos}" + (f"; this makes it faster:\n  {command}" if store == "auto" else ""))
         return videos

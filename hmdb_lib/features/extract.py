@@ -186,4 +186,5 @@ def settings(config: Config, backbone: Backbone) -> dict[str, Any]:
         "mean_std": data.mean_std(backbone),
         **{key: getattr(data, key) for key in sampling},
         **({} if data.sampling == "window" else {"sampling": data.sampling}),  # stores of before keep their key
+        **({} if data.antialias else {"antialias": False}),
     }

@@ -18,7 +18,7 @@ from hmdb_lib import models
 from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
-from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
+from hmdb_lib.data.video import Size, VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
@@ -80,7 +80,7 @@ class Classifier:
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
         rule = self.rule if frames is None else self.rule.longer(frames)
         loader = DataLoader(
-            Windows(paths, rule, config.data.size, clips, window),
+            Windows(paths, rule, Size.of(config.data), clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
             num_workers=workers,
             collate_fn=list,
@@ -142,10 +142,10 @@ class Classifier:
         """Yield the frames at `indices` as normalized clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
         data, crops = self.trained.config.data, self.trained.config.evaluate.crops
         if len(indices) <= data.frames:  # a short video's clip may loop
-            shown = iter(read_frames(video, indices, data.size))
+            shown = iter(read_frames(video, indices, Size.of(data)))
         else:
             wanted, counts = np.unique(indices, return_counts=True)
-            frames = stream_frames(video, wanted, data.size)
+            frames = stream_frames(video, wanted, Size.of(data))
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
@@ -175,7 +175,7 @@ class Classifier:
         """Read the middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
         indices = self.rule.spread(scan(video), 1)[0]
-        frames = torch.from_numpy(read_frames(video, indices, data.size))
+        frames = torch.from_numpy(read_frames(video, indices, Size.of(data)))
         return even_crops(frames[None], data.crop, 1)[0]
 
     def times(self, video: Path | str) -> np.ndarray:

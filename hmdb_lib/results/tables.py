@@ -115,6 +115,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
         accuracy = accuracy_interval(predictions, spread)
         lines[row] |= {
             "chosen_on": of_row[0].config.train.choose_on,
+            "trials": of_row[0].config.trials,
             "videos": len(predictions),
             "sources": accuracy.sources,
             "train_loss": means.train_video_loss,
@@ -149,7 +150,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
                 **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
             }
     columns = [
-        *("runs", "chosen_on", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
+        *("runs", "chosen_on", "trials", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
         *("best_on_validation", "accuracy", "accuracy_low", "accuracy_high", "accuracy_spread", "spread_between_runs"),
         *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
         *("compared_videos", "videos_of_either", "seen_test_videos", "cnn_parameters", "attention_parameters", "flops"),
@@ -178,6 +179,7 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
             for line in lines
         ],
         (ours, "runs"): text("runs", "{:.0f}"),
+        (ours, "trials"): text("trials", "{:.0f}"),
         (ours, "train loss"): text("train_loss"),
         (ours, "val. loss"): text("validation_loss"),
         (ours, "val. accuracy, %"): text("validation_accuracy", "{:.1f}", 100),

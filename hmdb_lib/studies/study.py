@@ -36,6 +36,8 @@ from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
 
+TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is
+
 
 @dataclass(frozen=True)
 class Job:
@@ -219,7 +221,7 @@ def plan(
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
-    rows = config.list_rows(*names)
+    rows = config.list_rows(*names, file=file)
     jobs = []
     for split in splits:
         for seed in seeds:
@@ -263,22 +265,22 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     for job in jobs:
         if job.run.finished:
             finished[job.config.row].append(job.run)
-    reference = next((row for row in ("baseline", "cross1_self1") if row in finished), next(iter(finished)))
+    known = [row for name in ("baseline", "cross1_self1") for row in (name, f"{name}_tuned") if row in finished]
+    reference = next(iter(known), next(iter(finished)))
     first = jobs[0].config
-    frozen = all(job.config.frozen for job in jobs) and "frozen"
-    kinds = [
-        _pairs(changes).get("name"),
-        first.data.name,
-        frozen,
-        first.train.final_fit and "final",
-        first.quick and "quick",
-    ]
-    stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
     caption = _caption(names, jobs, changes, reference, finished)
     frame = tables.study(finished, reference)
-    files = tables.write_study(frame, first.data.name, caption, stem)
+    files = tables.write_study(frame, first.data.name, caption, results / "tables" / stem(names, jobs, changes))
     print("table: " + ", ".join(map(str, files)))
     return StudyTable(frame, first.data.name, caption, files)
+
+
+def stem(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str]) -> str:
+    """Name what is written about these jobs together: names, data, and what kind of runs they are."""
+    first = jobs[0].config
+    frozen = "frozen" * all(job.config.frozen for job in jobs)
+    kinds = [frozen, "final" * first.train.final_fit, "quick" * first.quick]
+    return "-".join(filter(None, ["+".join(names), _pairs(changes).get("name"), first.data.name, *kinds]))
 
 
 def _caption(
@@ -291,8 +293,7 @@ def _caption(
     first = jobs[0].config
     splits = ", ".join(map(str, sorted({job.config.data.split for job in jobs})))
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
-    told_otherwise = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}
-    changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in told_otherwise]
+    changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in TOLD_OTHERWISE]
     data = first.data
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
@@ -315,6 +316,8 @@ def _caption(
         "Runs averaged: the mean of the probabilities of a row's seeds, as one model.",
         "Parameters in millions, attention: all but the CNN.",
     ]
+    if any(job.config.trials for job in jobs):
+        lines.append("Trials: settings that hmdb tune tried on the validation part, of which the row is the best.")
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
     summaries = [run.summary for of_row in finished.values() for run in of_row]
@@ -350,8 +353,9 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     counts = {role: len(table) for role, table in data.tables.items()}
     sample = data.tables["test"].iloc[np.linspace(0, counts["test"] - 1, 3).astype(int)]
     clips, seconds_to_read = _read(EvaluationClips(sample, data.source, data.rule, evaluate.clips))
+    of_one, _ = _read(EvaluationClips(sample, data.source, data.rule, evaluate.validation_clips))
     trained = train.epochs * counts["train"]
-    judged = train.epochs * counts.get("validation", 0) * evaluate.validation_clips
+    judged = train.epochs * experiment.validates * counts.get(train.choose_on, 0) * of_one
     tested = counts["test"] * clips
     computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_judging"]
     reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)

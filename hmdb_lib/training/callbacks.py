@@ -1,9 +1,11 @@
 """Tell what happens during training: a progress bar, a loader that is too slow, curves in a notebook."""
 
+import math
 import time
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
 
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.features.load import FeatureData
@@ -143,6 +145,34 @@ class Waiting(L.Callback):
             else:
                 advice = f"extract frames once with hmdb extract, or {advice}"
             print(f"\nthe loader is the limit: {share:.0%} of the epoch was spent waiting for clips; {advice}")
+
+
+class Patience(EarlyStopping):
+    """Stop training after so many epochs without a better value of the metric that chooses the epoch."""
+
+    def __init__(self, monitor: str | None, epochs: int) -> None:
+        super().__init__(monitor or "", patience=epochs, mode="max")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop at once where a run is resumed that had stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class Deadline(L.Callback):
+    """Stop training at the end of the last epoch that ends before `until`, in the system's seconds (`time.time`)."""
+
+    def __init__(self, until: float = math.inf) -> None:
+        self.until, self.reached = until, False
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.start = time.time()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop where another epoch like this one would end too late."""
+        now = time.time()
+        if now + (now - self.start) > self.until and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self.reached = trainer.should_stop = True
 
 
 class LiveCurves(L.Callback):
