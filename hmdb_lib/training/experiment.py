@@ -317,13 +317,12 @@ def _trainer(
         logger=EventLog(run) if recorded else False,
         callbacks=[*shown, *averaging, *patience, *callbacks, *([best, last] if recorded else [])],
         enable_checkpointing=recorded,
-        enable_progress_bar=recorded,
+        enable_progress_bar=False,  # `Progress` shows one
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone
         plugins=[WholeCheckpoints(run)],
         enable_model_summary=False,
-        enable_progress_bar=False,  # `Progress` shows it
         log_every_n_steps=1,
     )
 
