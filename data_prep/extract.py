@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.find import find_videos
@@ -23,6 +22,7 @@ from hmdb_lib.data.video import Size, VideoError, scan
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import parts_of, report_refusals, require_disk, sha256_of, whole_file
+from hmdb_lib.progress import Bar
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -117,11 +117,11 @@ def extract(
             for path, reason in done.again.items():
                 if reason not in reasons:
                     reasons.add(reason)
-                    tqdm.write(f"{path}: {reason}; extracted again, and so is every other one of which this is true")
+                    Bar.write(f"{path}: {reason}; extracted again, and so is every other one of which this is true")
             if number == FIRST < len(jobs) and total.source_bytes:
                 sources = sum((videos / path).stat().st_size for job in jobs for path in job.paths)
                 whole = total.bytes / total.source_bytes * sources
-                tqdm.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
+                Bar.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
                 there = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
                 require_disk(store, whole - there, "the frame store")
     _tell(total)

@@ -13,7 +13,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from hmdb_lib import models
 from hmdb_lib.data import find
@@ -29,6 +28,7 @@ from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.streaming import classify_in_parts
+from hmdb_lib.progress import Bar
 from hmdb_lib.results.runs import Run
 
 
@@ -87,7 +87,7 @@ class Classifier:
         )
         found: dict[int, list[tuple[float, float, np.ndarray]]] = {}
         skipped: dict[int, str] = {}
-        with tqdm(total=len(paths), desc="videos", unit="video", disable=len(paths) == 1) as bar:
+        with Bar(total=len(paths), desc="videos", unit="video", disable=len(paths) == 1) as bar:
             for items in loader:
                 for item in items:
                     if item.error:
@@ -102,19 +102,19 @@ class Classifier:
             Prediction(paths[number], self.classes, *map(np.array, zip(*found[number], strict=True)))
             for number in sorted(found.keys() - skipped.keys())
         ]
-        return _told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
+        return self._told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
 
     def whole_of_each(self, videos: Path | str | Iterable[Path | str]) -> Predictions:
         """`whole` of files, and of the videos in folders (with a bar); errors as `predict` tells them."""
         paths = find_videos([videos] if isinstance(videos, Path | str) else videos)
         predicted, skipped = [], {}
-        for path in tqdm(paths, "videos", unit="video", disable=len(paths) == 1):
+        for path in Bar(paths, "videos", unit="video", disable=len(paths) == 1):
             try:
                 predicted.append(self.whole(path))
             except VideoError as error:
                 skipped[path] = str(error)
-                tqdm.write(f"skipped, cannot be read ({len(skipped)} so far): {error}", file=sys.stderr)
-        return _told(predicted, skipped)
+                Bar.write(f"skipped, cannot be read ({len(skipped)} so far): {error}", file=sys.stderr)
+        return self._told(predicted, skipped)
 
     @torch.inference_mode()
     def whole(self, video: Path | str) -> Prediction:
@@ -178,6 +178,11 @@ class Classifier:
         frames = torch.from_numpy(read_frames(video, indices, Size.of(data)))
         return even_crops(frames[None], data.crop, 1)[0]
 
+    def times(self, video: Path | str) -> np.ndarray:
+        """Return when the frames of `clip` are shown, in seconds (T,). Raises VideoError."""
+        timeline = scan(video)
+        return timeline.times[self.rule.spread(timeline, 1)[0]]
+
     def attention(self, video: Path | str, latents: Sequence[int] = ()) -> Figure:
         """Draw where the model looks in the middle clip of a video, as `hmdb_lib.inference.overlay.maps` finds it.
 
@@ -198,12 +203,11 @@ class Classifier:
         probabilities = torch.cat([self.probabilities(part) for part in clips.split(batch_size)]).double()
         return [part.mean(0).numpy() for part in probabilities.split([len(part) for part in found])]
 
-
-def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
-    if not predicted:
-        first, *others = skipped.values()
-        raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
-    return Predictions(predicted, skipped)
+    def _told(self, predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
+        if not predicted:
+            first, *others = skipped.values()
+            raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
+        return Predictions(predicted, skipped, self.trained.worth)
 
 
 def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *, window: float = 10.0) -> Predictions:

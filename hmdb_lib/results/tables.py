@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from hmdb_lib.environment import shipped
+from hmdb_lib.environment import place, shipped
+from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import holm
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import (
@@ -32,6 +33,31 @@ def published() -> pd.DataFrame:
 
     """
     return pd.read_csv(PUBLISHED).drop(columns="table").drop_duplicates("row").set_index("row")
+
+
+def read_table(name: str | None = None, results: Path | None = None) -> pd.DataFrame:
+    """Read a study's table, one line a row: plain numbers, as results/README.md explains them; its name is in `.attrs`.
+
+    Args:
+        name: of a file of results/tables, without its ending; None: the one with the most test videos.
+        results: a results folder; None: this machine's.
+
+    Raises UserError where there is none.
+
+    Example:
+        >>> hl.read_table("attention_depth-hmdb51")[["accuracy", "accuracy_low", "accuracy_high"]]
+
+    """
+    folder = Path(results or place().results) / "tables"
+    found = {file.stem: file for file in sorted(folder.glob("*.csv"))}
+    if not found or (name and name not in found):
+        raise UserError(
+            f"{folder}: no table {name or ''}; there are {', '.join(found) or 'none: hmdb study makes them'}"
+        )
+    read = {stem: pd.read_csv(file, index_col="row") for stem, file in found.items() if name in (None, stem)}
+    stem = max(read, key=lambda stem: read[stem].videos.max())
+    read[stem].attrs["name"] = stem
+    return read[stem]
 
 
 def cost_text(costs: pd.DataFrame) -> str:

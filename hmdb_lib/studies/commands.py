@@ -1,7 +1,8 @@
-"""Define the commands `hmdb study`, `hmdb tune`, `hmdb audit` and `hmdb cost`. Needs no torch before they run."""
+"""Define the commands `hmdb study`, `tune`, `audit`, `cost` and `figures`. Needs no torch before they run."""
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
+from pathlib import Path
 
 from data_prep.commands import whole_number
 from hmdb_lib.training.commands import GOES_ON, add_config
@@ -58,6 +59,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
     cost.add_argument("--measure", action="store_true", help="seconds and peak memory too, one clip at a time")
     cost.set_defaults(run=_cost)
+    figures = subparsers.add_parser("figures", help="draw every table of the results folder into its figures/")
+    figures.add_argument("--to", type=Path, metavar="FOLDER", help="another folder for the pictures")
+    figures.set_defaults(run=_figures)
 
 
 def _changes(asked: argparse.Namespace) -> list[str]:
@@ -91,3 +95,10 @@ def _cost(asked: argparse.Namespace) -> None:
 
     table = cost_table(*asked.rows, measure=asked.measure)
     print(table.to_json(orient="index", indent=2) if asked.json else tables.cost_text(table))
+
+
+def _figures(asked: argparse.Namespace) -> None:
+    from hmdb_lib import environment
+    from hmdb_lib.plots import figures
+
+    print(*figures.draw(environment.place().results, asked.to), sep="\n")

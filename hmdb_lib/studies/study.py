@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
@@ -30,6 +29,7 @@ from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.plots import curves
+from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
@@ -150,7 +150,7 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
         return table
     measured = {
         row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
-        for row, (name, arguments, frames, size) in tqdm(builds.items(), "measuring", unit="row")
+        for row, (name, arguments, frames, size) in Bar(builds.items(), "measuring", unit="row")
     }
     return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 

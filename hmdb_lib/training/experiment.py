@@ -145,9 +145,12 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     run = Run.start(config, resolved.place.results)
     try:
         _fit_and_record(resolved, config, callbacks)
-    except BaseException:
+    except BaseException as error:
         if is_new:
             run.abandon()
+        if isinstance(error, KeyboardInterrupt):
+            kept = f"{len(run.metrics)} of {resolved.epochs} epochs are kept; do the same again to go on"
+            raise KeyboardInterrupt(kept) from None
         raise
     return run
 
@@ -314,7 +317,7 @@ def _trainer(
         logger=EventLog(run) if recorded else False,
         callbacks=[*shown, *averaging, *patience, *callbacks, *([best, last] if recorded else [])],
         enable_checkpointing=recorded,
-        enable_progress_bar=recorded,
+        enable_progress_bar=False,  # `Progress` shows one
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone

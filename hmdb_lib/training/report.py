@@ -37,7 +37,7 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     best_epoch = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
     summary |= {"test": test, "best_epoch": best_epoch, **_class_sizes(data)}
     run.finish(predictions, summary)
-    curves.save(curves.training_curves(metrics, title=run.folder.parent.name), run.folder / "curves")
+    curves.save(curves.training_curves(metrics, run.folder.parent.name, 1 / len(data.classes)), run.folder / "curves")
     print(
         f"test accuracy {test['accuracy']:.3f} "
         f"{range_text(test['accuracy_low'], test['accuracy_high'], test['sources'], '.3f')}{mean_beside(summary)} on "

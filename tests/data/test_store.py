@@ -149,7 +149,7 @@ def test_a_video_that_changed_after_extraction_is_read_itself(dataset, tmp_path)
     [
         ("auto", Size(*SIZE, False), "decoded from the video files .* --size 48 64 --no-antialias makes this faster"),
         ("auto", SIZE, "read from frame store .*frames-48x64 \\(JPEG, quality 90\\)\n"),
-        ("auto", (40, 64), "decoded from the video files .* --size 40 64 makes this faster"),
+        ("auto", (40, 64), "decoded from the video files .* this makes it faster:\\n .* --size 40 64"),
         ("none", SIZE, "decoded from the video files"),
     ],
 )
