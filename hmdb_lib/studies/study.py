@@ -318,7 +318,11 @@ def _caption(
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
     if all(job.config.frozen for job in jobs):
-        lines.append("Heads alone are trained, on the stored tokens of frozen backbones.")
+        backbones = ", ".join(dict.fromkeys(job.config.model.backbone for job in jobs))
+        lines.append(f"Heads alone are trained, on the stored tokens of frozen {backbones}.")
+    perceiver = next((job.config.perceiver for job in jobs if job.config.model.head == "perceiver"), None)
+    if perceiver:
+        lines.append(f"Attention has {perceiver.latents} latents of width {perceiver.width} where a row says no other.")
     if first.quick:
         lines.append("A check that everything runs, on a few small clips: no result.")
     if data.dataset != "hmdb51":
