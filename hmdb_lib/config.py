@@ -22,6 +22,7 @@ from hmdb_lib.errors import UserError
 
 CONFIG = environment.shipped("config.yaml")
 EXPERIMENTS = environment.shipped("experiments.yaml")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, five times as fast where PyYAML has libyaml
 OF_EXPERIMENTS = ("rows", "tables", "search")  # parts of experiments.yaml that a configuration may have more of
 
 # Backbone -> its published weights, what model.pretrained=auto stands for.
@@ -561,7 +562,7 @@ def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
 def read(file: Path) -> dict[str, Any]:
     """Read a YAML file of keys. Raises UserError."""
     try:
-        tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        tree = yaml.load(Path(file).read_text(encoding="utf-8"), LOADER)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); is the path right?") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
