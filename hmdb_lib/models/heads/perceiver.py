@@ -184,7 +184,7 @@ class Perceiver(Head):
                 f"differences need a cross attention over all tokens of two time slots or more, not cross={cross}, "
                 f"latents_over_time={latents_over_time} and {slots} slots"
             )
-        self.over_time, self.differences = latents_over_time, differences
+        self.over_time, self.differences, self.gated = latents_over_time, differences, residual_pool
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
         self.token_dropout = nn.Dropout(dropout)
@@ -222,7 +222,7 @@ class Perceiver(Head):
     def classify(self, read: Tensor, pool: Tensor) -> Tensor:
         """What the attention gives, B D, and the tokens' mean, B C, to logits B classes."""
         read = self.norm(read)
-        if hasattr(self, "gate"):
+        if self.gated:
             return self.fc(pool + self.gate(read))
         return self.classifier(read)
 
