@@ -340,9 +340,15 @@ def _caption(
     ]
     if any(job.config.trials for job in jobs):
         lines.append("Trials: settings that hmdb tune tried on the validation part, of which the row is the best.")
+    summaries = [run.summary for of_row in finished.values() for run in of_row]
+    if any("attention" in of for of in summaries):
+        lines += [
+            "Entropy: of a latent's attention over all places, 1: all alike; shared: what of it the next latent has too.",
+            "The gate: the same weights with its part and without, on the same videos, and its share of the variance of "
+            "logits over clips.",
+        ]
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
-    summaries = [run.summary for of_row in finished.values() for run in of_row]
     lines += [f"Of the data: {told}." for told in sorted({of.get("shortfall") or "" for of in summaries} - {""})]
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
