@@ -213,8 +213,9 @@ class Perceiver(Head):
             self.class_token = nn.Parameter(torch.randn(1, 1, width) * latent_std)
         self.layers = nn.ModuleList(AttentionLayer(width, 8, **drops) for _ in range(self_layers))
         if start == "centred":
-            for layer in (*self.cross, *self.layers):
-                layer.start_open()
+            for layer in self.modules():
+                if isinstance(layer, AttentionLayer):
+                    layer.start_open()
         self.norm = nn.LayerNorm(width)
         if residual_pool:
             self.gate = nn.Linear(width, channels, bias=False)
