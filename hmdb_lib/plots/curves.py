@@ -39,7 +39,7 @@ MARKERS = "osD^vPX*<>"
 
 @mpl.rc_context(STYLE)
 def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
-    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
+    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, losses not smoothed.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
     """
@@ -158,7 +158,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     column = f"{part}_video_{measure}"
     table = metrics.reindex(columns=["epoch", column])
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
-    axes.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else "accuracy")
+    axes.set(xlabel="epoch", ylabel="plain loss (nats)" if measure == "loss" else "accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if measure == "accuracy":
         axes.set_ylim(0, 1.02)

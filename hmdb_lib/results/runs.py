@@ -23,6 +23,8 @@ MACHINE_KEYS = {
     *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 
+OWN_WAY = "as configured"  # what a run's own way to be judged is called among others
+
 
 class Run:
     """Manage one run's folder, which no other experiment ever overwrites."""
@@ -126,12 +128,29 @@ class Run:
         return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
 
     @property
+    def precisions(self) -> list[str]:
+        """List the precisions that epochs were computed in, one for each stretch of epochs, in order."""
+        of_epochs = self.metrics.get("precision", pd.Series(dtype=str)).dropna()
+        return of_epochs[of_epochs != of_epochs.shift()].tolist()
+
+    @property
     def predictions(self) -> pd.DataFrame:
         """Read the finished run's test videos: video, group, label, then the probability of each class.
 
         A listed video that is missing or could not be read has none.
         """
         return read_predictions(self.folder / "predictions.csv")
+
+    @property
+    def judged(self) -> dict[str, pd.DataFrame]:
+        """Read the predictions of each way in which the run was judged once more, see `hmdb_lib.studies.rejudge`."""
+        file = self.folder / "judged-predictions.csv.gz"
+        if not file.exists():
+            return {}
+        return {
+            str(way): part.drop(columns="way").reset_index(drop=True)
+            for way, part in read_predictions(file).groupby("way", sort=False)
+        }
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""

@@ -27,6 +27,14 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--gpus", type=float, help="GPUs that a run on Ray takes, 0.5 too; default: 1 where there is one"
     )
     study.set_defaults(run=_study, stopped=GOES_ON)
+    again = subparsers.add_parser(
+        "rejudge",
+        help="judge a trained run in other ways",
+        description="Judge the test videos of a finished run by each key=value, and by all together, without training.",
+        usage="hmdb rejudge RUN [evaluate.vote=majority] [evaluate.clips=N] [evaluate.crops=3] [data.root=FOLDER]",
+    )
+    again.add_argument("folder", metavar="RUN", help="a run's folder")
+    again.set_defaults(run=_rejudge)
     audit = subparsers.add_parser(
         "audit",
         help="list near-duplicates between training, validation and test",
@@ -53,6 +61,14 @@ def _study(asked: argparse.Namespace) -> None:
     ]
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
     study.run(asked.names, asked.splits, asked.seeds, changes, file=asked.config, **where)
+
+
+def _rejudge(asked: argparse.Namespace) -> None:
+    from hmdb_lib.studies.rejudge import rejudge
+
+    ways = [word for word in asked.changes if word.startswith("evaluate.")]
+    alone = len(ways) < 2 or len({way.partition("=")[0] for way in ways}) < len(ways)
+    print(rejudge(asked.folder, *asked.changes, *([] if alone else [" ".join(ways)])).to_string(index=False))
 
 
 def _audit(asked: argparse.Namespace) -> None:

@@ -31,8 +31,10 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.plots import curves
 from hmdb_lib.results import tables
+from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
+from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
 
@@ -95,6 +97,7 @@ def run(
     missing, expected = look(jobs, place)
     try:
         finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus)
+        judge_again(names, jobs)
     finally:
         table = write(names, jobs, changes, place.results)
     return table
@@ -206,6 +209,23 @@ def finish(
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
 
 
+def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
+    """Judge finished runs in the ways that tables of experiments.yaml name for their row, where that is not done yet."""
+    ways = _of_tables(names, "judged")
+    for job in jobs:
+        missing = [way for way in ways.get(job.config.row, ()) if job.run.finished and way not in job.run.judged]
+        if missing and job.run.best.exists():
+            machine = {key: value for key, value in job.config.flat().items() if key in MACHINE_KEYS}
+            rejudge(job.run, *missing, *config.as_overrides(machine))
+        elif missing:
+            print(f"{job.run.folder}: has no checkpoint any more, so that it is not judged by {', '.join(missing)}")
+
+
+def _of_tables(names: Sequence[str], key: str) -> dict[str, Any]:
+    """What the tables among some names say under a key, all together."""
+    return {name: value for table in names for name, value in config.find_table(table).get(key, {}).items()}
+
+
 def plan(
     names: Sequence[str],
     splits: Sequence[int],
@@ -274,8 +294,10 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
         first.quick and "quick",
     ]
     stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
+    against = {row: to for to, rows in _of_tables(names, "against").items() if to in finished for row in rows}
+    judged = _of_tables(names, "judged")
     caption = _caption(names, jobs, changes, reference, finished)
-    frame = tables.study(finished, reference)
+    frame = tables.study(finished, reference, against, judged)
     files = tables.write_study(frame, first.data.name, caption, stem)
     print("table: " + ", ".join(map(str, files)))
     return StudyTable(frame, first.data.name, caption, files)
@@ -294,10 +316,21 @@ def _caption(
     told_otherwise = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}
     changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in told_otherwise]
     data = first.data
+    judged = _of_tables(names, "judged")
+    comparisons = len(finished) - 1 + sum(map(len, judged.values()))
+    against = _of_tables(names, "against")
+    others = "".join(f", of {' and '.join(rows)} to {to}" for to, rows in against.items() if to in finished)
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
+    for name in names:
+        table = config.find_table(name)
+        if table:
+            besides = "".join(f"; {reason}: {', '.join(keys)}" for reason, keys in table.get("besides", {}).items())
+            lines.append(
+                f"Rows of {name} differ in {', '.join(table['varies'])}{besides}. {table.get('note', '')}".strip()
+            )
     if all(job.config.frozen for job in jobs):
         lines.append("Heads alone are trained, on the stored tokens of frozen backbones.")
     if first.quick:
@@ -306,15 +339,18 @@ def _caption(
         lines.append(f"The data are {data.name}, not HMDB51: no match for the published columns.")
     lines += [
         "Losses and validation accuracy: at the chosen epoch, by video.",
+        *_floors(jobs, finished),
         "Set off: the row that validation would choose; the highest test accuracy of many rows flatters.",
         "Test accuracy: ± standard deviation over runs [95 % interval over source videos; below 10 sources with the "
         "least share of simulated intervals that held the truth]; a video that could not be read counts as wrong.",
-        f"Difference: to {reference} on the same videos [95 % interval, likewise].",
-        f"p: random signs of the sources' differences, of these runs; Holm: for the {len(finished) - 1} comparisons of the "
+        f"Difference: to {reference}{others} on the same videos [95 % interval, likewise].",
+        f"p: random signs of the sources' differences, of these runs; Holm: for the {comparisons} comparisons of the "
         "table.",
         "Runs averaged: the mean of the probabilities of a row's seeds, as one model.",
         "Parameters in millions, attention: all but the CNN.",
     ]
+    if judged:
+        lines.append("Below a row, key=value: the same runs judged so, and the difference to the row.")
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
     summaries = [run.summary for of_row in finished.values() for run in of_row]
@@ -322,6 +358,15 @@ def _caption(
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
     return " ".join(lines)
+
+
+def _floors(jobs: Sequence[Job], finished: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Say how low label smoothing lets the training loss fall, beside published losses that had none."""
+    counts = {len(run.summary.get("classes", ())) for of_row in finished.values() for run in of_row} - {0}
+    classes = max(counts, default=51)
+    smoothed = sorted({job.config.train.label_smoothing for job in jobs} - {0.0})
+    told = [f"label smoothing {of:g} holds it above about {smoothing_floor(of, classes):.2f}" for of in smoothed]
+    return [f"Training loss: plain, not smoothed; {', '.join(told)}, the published had none."] if told else []
 
 
 def _pairs(changes: Sequence[str]) -> dict[str, str]:

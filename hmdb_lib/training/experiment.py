@@ -28,13 +28,13 @@ from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results import seen
-from hmdb_lib.results.metrics import mean_beside
+from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.modules import module_of
+from hmdb_lib.training.modules import VideoClassifier, module_of
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
@@ -191,9 +191,15 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     if config.train.checkpointing:
         recompute_activations(model)
     module = kind(config, models.channels_last(model), run, loaded)
-    module.seen_test = seen_test
+    module.seen_test, module.precision = seen_test, device.precision
+    _tell_precision(run, device)
     with _quiet(), faults_told(run):
         trainer = _trainer(resolved, config, kind.monitor, callbacks)
+        if int(config.train.batch_size) % trainer.world_size:
+            raise UserError(
+                f"train.batch_size={config.train.batch_size} cannot be shared evenly by {trainer.world_size} devices; "
+                "give a multiple of them"
+            )
         try:
             trainer.fit(module, data, ckpt_path=last and last.file, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -205,6 +211,29 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
             trainer.test(module, data, verbose=False)
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
+
+
+def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device) -> VideoScores:
+    """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`."""
+    data.test_clips = config.evaluate.clips
+    module = VideoClassifier(config, models.channels_last(model))
+    with _quiet():
+        L.Trainer(
+            accelerator=_accelerator(device),
+            devices=1,
+            precision=PRECISION[device.precision],
+            logger=False,
+            callbacks=[Progress()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        ).test(module, data, verbose=False)
+    return module.scores["test"]
+
+
+def _tell_precision(run: Run, device: Device) -> None:
+    before = run.precisions
+    if before and before[-1] != device.precision:
+        print(f"precision: {before[-1]} until now, {device.precision} from here on; metrics.csv has it by epoch")
 
 
 def find_run(name: str | None = None, *, attention: bool = False) -> Run:
@@ -270,7 +299,7 @@ def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks:
     last = ModelCheckpoint(run.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     return L.Trainer(
-        accelerator=device.kind if device.kind != "cuda" else "gpu",
+        accelerator=_accelerator(device),
         devices=config.train.devices,
         num_nodes=config.train.machines,
         precision=PRECISION[device.precision],
@@ -287,6 +316,10 @@ def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks:
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _accelerator(device: Device) -> str:
+    return "gpu" if device.kind == "cuda" else device.kind
 
 
 @contextmanager
