@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hmdb_lib.studies.audit import audit
     from hmdb_lib.studies.clip_length import judge_lengths
     from hmdb_lib.studies.learning_curve import learning_curve
+    from hmdb_lib.studies.rejudge import rejudge
     from hmdb_lib.studies.study import cost_table, run_study
     from hmdb_lib.studies.tune import tune
     from hmdb_lib.training.experiment import build_model, find_run, load_data, resolve, train
@@ -61,6 +62,7 @@ _HOMES = {
     "probe": "hmdb_lib.features.probe",
     "published": "hmdb_lib.results.tables",
     "read_table": "hmdb_lib.results.tables",
+    "rejudge": "hmdb_lib.studies.rejudge",
     "resolve": "hmdb_lib.training.experiment",
     "results_table": "hmdb_lib.results.runs",
     "run_study": "hmdb_lib.studies.study",
@@ -95,6 +97,7 @@ __all__ = [
     "probe",
     "published",
     "read_table",
+    "rejudge",
     "resolve",
     "results_table",
     "run_study",

@@ -262,7 +262,7 @@ class Train(Section):
     @model_validator(mode="after")
     def _one_device_is_tried(self) -> "Train":
         if self.batch_size == "auto" and (self.devices, self.machines) != (1, 1):
-            raise ValueError("batch_size=auto tries one device; for several give the number that it finds on one")
+            raise ValueError("batch_size=auto tries one device; for several give the number that it finds, times them")
         return self
 
     @model_validator(mode="after")

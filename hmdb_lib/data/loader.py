@@ -143,7 +143,7 @@ class ClipData(L.LightningDataModule):
     """Make the loaders of one experiment. A batch is a dict.
 
     `clips` uint8 (B, T, H, W, C), `labels` and `videos` int64 (B,) with the number of each clip's video in its part's
-    table, `unreadable` a list of (path, reason). A video that cannot be decoded is named there, never a blank clip.
+    table, `unreadable` a list of (path, reason). `batch_size` counts the clips of all processes. A video that cannot be decoded is named there, never a blank clip.
     """
 
     def __init__(
@@ -194,8 +194,8 @@ class ClipData(L.LightningDataModule):
         dataset = self._training_clips()
         classes = self.tables["train"].target.tolist() if self.balanced else None
         sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share(), classes)
-        full = len(sampler) >= self.batch_size
-        return self._loader(dataset, sampler=sampler, batch_size=self.batch_size, drop_last=full)
+        full = len(sampler) >= self._own_batch()
+        return self._loader(dataset, sampler=sampler, batch_size=self._own_batch(), drop_last=full)
 
     def val_dataloader(self) -> DataLoader:
         """Load a few clips of each video of the part that chooses the epoch."""
@@ -208,7 +208,7 @@ class ClipData(L.LightningDataModule):
     def _evaluation_loader(self, role: str, clips: int | str) -> DataLoader:
         dataset = self._evaluation_clips(role, clips)
         rank, world = self._share()
-        videos_at_once = max(1, self.batch_size // clips) if isinstance(clips, int) else 1
+        videos_at_once = max(1, self._own_batch() // clips) if isinstance(clips, int) else 1
         return self._loader(dataset, sampler=range(rank, len(dataset), world), batch_size=videos_at_once)
 
     def _training_clips(self) -> Any:
@@ -223,6 +223,10 @@ class ClipData(L.LightningDataModule):
     def _share(self) -> tuple[int, int]:
         """Return this process's number and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _own_batch(self) -> int:
+        """Return this process's share of a batch."""
+        return self.batch_size // self._share()[1]
 
     def _loader(self, dataset: Dataset, **how: Any) -> DataLoader:
         return DataLoader(

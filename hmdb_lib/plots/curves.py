@@ -43,7 +43,7 @@ MARKERS = "osD^vPX*<>"
 def training_curves(
     metrics: pd.DataFrame, title: str = "", chance: float | None = None, epochs: int | None = None
 ) -> Figure:
-    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
+    """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, losses not smoothed.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move. The epoch
     of the highest validation accuracy is marked. `chance`: the accuracy of guessing, a line; `epochs`: how many will
@@ -173,7 +173,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     column = f"{part}_video_{measure}"
     table = metrics.reindex(columns=["epoch", column])
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
-    axes.set(xlabel="epoch, from 0", ylabel="cross entropy (nats)" if measure == "loss" else "accuracy")
+    axes.set(xlabel="epoch, from 0", ylabel="plain cross entropy (nats)" if measure == "loss" else "accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if measure == "accuracy":
         axes.set_ylim(0, 1.02)

@@ -24,8 +24,8 @@ def predictions_table(
 
 
 def _column(name: str) -> str:
-    """Name a class so that its column is no other: `judge_lengths` adds two."""
-    return f"{name} (class)" if name.removesuffix(" (class)") in (*KEYS, "frames", "native_frames") else name
+    """Name a class so that its column is no other: `judge_lengths` adds two, `rejudge` one."""
+    return f"{name} (class)" if name.removesuffix(" (class)") in (*KEYS, "frames", "native_frames", "way") else name
 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:
@@ -89,6 +89,11 @@ def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         return float("nan")
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None), dtype=float).mean())
+
+
+def smoothing_floor(smoothing: float, classes: int) -> float:
+    """Compute the plain loss, in nats, of a model that learned the smoothed targets exactly: the least to hope for."""
+    return float(-np.log(1 - smoothing + smoothing / classes))
 
 
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:

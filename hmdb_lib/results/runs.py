@@ -25,6 +25,8 @@ MACHINE_KEYS = {
     *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
 }
 
+OWN_WAY = "as configured"  # what a run's own way to be judged is called among others
+
 
 class Run:
     """Manage one run's folder, which no other experiment ever overwrites."""
@@ -128,6 +130,12 @@ class Run:
         return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
 
     @property
+    def precisions(self) -> list[str]:
+        """List the precisions that epochs were computed in, one for each stretch of epochs, in order."""
+        of_epochs = self.metrics.get("precision", pd.Series(dtype=str)).dropna()
+        return of_epochs[of_epochs != of_epochs.shift()].tolist()
+
+    @property
     def predictions(self) -> pd.DataFrame:
         """Read the finished run's test videos: video, group, label, then the probability of each class.
 
@@ -140,6 +148,17 @@ class Run:
         """Read what the same weights predict without the gate's part; None for a model without a gate."""
         file = self.folder / "predictions_without_gate.csv"
         return read_predictions(file) if file.exists() else None
+
+    @property
+    def judged(self) -> dict[str, pd.DataFrame]:
+        """Read the predictions of each way in which the run was judged once more, see `hmdb_lib.studies.rejudge`."""
+        file = self.folder / "judged-predictions.csv.gz"
+        if not file.exists():
+            return {}
+        return {
+            str(way): part.drop(columns="way").reset_index(drop=True)
+            for way, part in read_predictions(file).groupby("way", sort=False)
+        }
 
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""

@@ -10,9 +10,10 @@ from pandas.io.formats.style import Styler
 from hmdb_lib.environment import place, shipped
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import holm
-from hmdb_lib.results.runs import Run, write_whole
+from hmdb_lib.results.runs import OWN_WAY, Run, write_whole
 from hmdb_lib.results.statistics import (
     ENOUGH_SHARED,
+    Comparison,
     accuracy_interval,
     average_runs,
     compare,
@@ -106,10 +107,18 @@ def cost_text(costs: pd.DataFrame) -> str:
     return "\n".join([shown.fillna("").to_string(), legend, *notes])
 
 
-def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
+def study(
+    runs: Mapping[str, Sequence[Run]],
+    reference: str,
+    against: Mapping[str, str] | None = None,
+    judged: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """Compute the study's columns as plain numbers, one line a row; results/README.md explains them.
 
     `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
+    `against` has the reference of rows that have another one. `judged` has ways in which a row's runs were judged once
+    more: each is a line under its row, with the difference to the row, without the spread between runs, which are the
+    same ones.
     Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs. A row
     with several seeds has a line more, of the mean of their probabilities.
     """
@@ -119,6 +128,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
     lines: dict[str, dict[str, Any]] = {}
     for row, of_row in runs.items():
         lines[row] = {"runs": len(of_row)}
+        to = (against or {}).get(row, reference)
         if row not in pools:
             continue
         predictions = pools[row]
@@ -150,18 +160,21 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
             gain = compare(pool_runs(gated), pool_runs(gated, without_gate=True))
             lines[row] |= {"gate_gain": gain.difference, "gate_gain_low": gain.low, "gate_gain_high": gain.high}
             lines[row] |= {"gate_gain_sources": gain.sources}
-        if row != reference and reference in pools:
-            versus = compare(predictions, pools[reference], (spread, spreads[reference][0]), partial=True)
-            lines[row] |= {
-                "reference": reference,
-                "difference": versus.difference,
-                "difference_low": versus.low,
-                "difference_high": versus.high,
-                "difference_sources": versus.sources,
-                "p": versus.p,
-                "compared_videos": versus.videos,
-                "videos_of_either": versus.of,
-            }
+        if row != to and to in pools:
+            versus = compare(predictions, pools[to], (spread, spreads[to][0]), partial=True)
+            lines[row] |= _against(to, versus)
+        ways = (judged or {}).get(row, ())
+        again = {(run.config.data.split, run.config.seed): run.judged for run in of_row} if ways else {}
+        for way in ways:
+            if all(way in of_run for of_run in again.values()):
+                by_way, own = (pool({run: of_run[one] for run, of_run in again.items()}) for one in (way, OWN_WAY))
+                accuracy = accuracy_interval(by_way, spread)
+                lines[f"{row}: {way}"] = {
+                    **{"runs": len(of_row), "chosen_on": lines[row]["chosen_on"], "videos": len(by_way)},
+                    **{"sources": accuracy.sources, "accuracy": accuracy.value, "spread_between_runs": spread_from},
+                    **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+                    **_against(row, compare(by_way, own)),
+                }
         if (averaged := average_runs(predictions)) is not None:
             accuracy = accuracy_interval(averaged)
             lines[f"{row} ({len(predictions) // len(averaged)} runs averaged)"] = {
@@ -178,7 +191,9 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
     if ours[ATTENTION].isna().all(axis=None):
         ours = ours.drop(columns=ATTENTION)
     compared = ours.p.notna()
-    ours.loc[compared, "p_holm"] = holm(ours.p[compared].to_numpy(float), planned=len(runs) - 1)
+    ours.loc[compared, "p_holm"] = holm(
+        ours.p[compared].to_numpy(float), planned=len(runs) - 1 + sum(map(len, (judged or {}).values()))
+    )
     ours["best_on_validation"] = _best_on_validation(ours)
     return ours.join(theirs).rename_axis("row")
 
@@ -212,8 +227,8 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         ],
         (ours, "runs"): text("runs", "{:.0f}"),
         (ours, "trials"): text("trials", "{:.0f}"),
-        (ours, "train loss"): text("train_loss"),
-        (ours, "val. loss"): text("validation_loss"),
+        (ours, "train loss, plain"): text("train_loss"),
+        (ours, "val. loss, plain"): text("validation_loss"),
         (ours, "val. accuracy, %"): text("validation_accuracy", "{:.1f}", 100),
         (ours, "test accuracy, %"): [_accuracy(line) for line in lines],
         (ours, "difference, points"): [_difference(line) for line in lines],
@@ -269,6 +284,19 @@ def pool_runs(runs: Sequence[Run], *, without_gate: bool = False) -> pd.DataFram
         predictions = run.predictions_without_gate if without_gate else run.predictions
         found[run.config.data.split, run.config.seed] = predictions
     return pool(found)
+
+
+def _against(reference: str, versus: Comparison) -> dict[str, Any]:
+    return {
+        "reference": reference,
+        "difference": versus.difference,
+        "difference_low": versus.low,
+        "difference_high": versus.high,
+        "difference_sources": versus.sources,
+        "p": versus.p,
+        "compared_videos": versus.videos,
+        "videos_of_either": versus.of,
+    }
 
 
 def _best_on_validation(table: pd.DataFrame) -> pd.Series:

@@ -46,6 +46,14 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     tune.add_argument("--rates", action="store_true", help="range test of the learning rate instead, a hundred steps")
     add_config(tune)
     tune.set_defaults(run=_tune, stopped="stopped; the same command goes on after the last trial that ended")
+    again = subparsers.add_parser(
+        "rejudge",
+        help="judge a trained run in other ways",
+        description="Judge the test videos of a finished run by each key=value, and by all together, without training.",
+        usage="hmdb rejudge RUN [evaluate.vote=majority] [evaluate.clips=N] [evaluate.crops=3] [data.root=FOLDER]",
+    )
+    again.add_argument("folder", metavar="RUN", help="a run's folder")
+    again.set_defaults(run=_rejudge)
     audit = subparsers.add_parser(
         "audit",
         help="list near-duplicates between training, validation and test",
@@ -87,6 +95,14 @@ def _study(asked: argparse.Namespace) -> None:
 
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
     study.run(asked.names, asked.splits, asked.seeds, _changes(asked), file=asked.config, **where)
+
+
+def _rejudge(asked: argparse.Namespace) -> None:
+    from hmdb_lib.studies.rejudge import rejudge
+
+    ways = [word for word in asked.changes if word.startswith("evaluate.")]
+    alone = len(ways) < 2 or len({way.partition("=")[0] for way in ways}) < len(ways)
+    print(rejudge(asked.folder, *asked.changes, *([] if alone else [" ".join(ways)])).to_string(index=False))
 
 
 def _audit(asked: argparse.Namespace) -> None:

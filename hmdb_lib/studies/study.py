@@ -31,8 +31,10 @@ from hmdb_lib.models import cost
 from hmdb_lib.plots import curves
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables
+from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
+from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
 
@@ -97,6 +99,7 @@ def run(
     missing, expected = look(jobs, place)
     try:
         finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus)
+        judge_again(names, jobs)
     finally:
         table = write(names, jobs, changes, place.results)
     return table
@@ -208,6 +211,23 @@ def finish(
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
 
 
+def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
+    """Judge finished runs in the ways that tables of experiments.yaml name for their row, where that is not done yet."""
+    ways = _of_tables(names, "judged")
+    for job in jobs:
+        missing = [way for way in ways.get(job.config.row, ()) if job.run.finished and way not in job.run.judged]
+        if missing and job.run.best.exists():
+            machine = {key: value for key, value in job.config.flat().items() if key in MACHINE_KEYS}
+            rejudge(job.run, *missing, *config.as_overrides(machine))
+        elif missing:
+            print(f"{job.run.folder}: has no checkpoint any more, so that it is not judged by {', '.join(missing)}")
+
+
+def _of_tables(names: Sequence[str], key: str) -> dict[str, Any]:
+    """What the tables among some names say under a key, all together."""
+    return {name: value for table in names for name, value in config.find_table(table).get(key, {}).items()}
+
+
 def plan(
     names: Sequence[str],
     splits: Sequence[int],
@@ -286,8 +306,10 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     known = [row for name in ("baseline", "cross1_self1") for row in (name, f"{name}_tuned") if row in finished]
     reference = next(iter(known), next(iter(finished)))
     first = jobs[0].config
+    against = {row: to for to, rows in _of_tables(names, "against").items() if to in finished for row in rows}
+    judged = _of_tables(names, "judged")
     caption = _caption(names, jobs, changes, reference, finished)
-    frame = tables.study(finished, reference)
+    frame = tables.study(finished, reference, against, judged)
     files = tables.write_study(frame, first.data.name, caption, results / "tables" / stem(names, jobs, changes))
     print("table: " + ", ".join(map(str, files)))
     return StudyTable(frame, first.data.name, caption, files)
@@ -313,10 +335,21 @@ def _caption(
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
     changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in TOLD_OTHERWISE]
     data = first.data
+    judged = _of_tables(names, "judged")
+    comparisons = len(finished) - 1 + sum(map(len, judged.values()))
+    against = _of_tables(names, "against")
+    others = "".join(f", of {' and '.join(rows)} to {to}" for to, rows in against.items() if to in finished)
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
+    for name in names:
+        table = config.find_table(name)
+        if table:
+            besides = "".join(f"; {reason}: {', '.join(keys)}" for reason, keys in table.get("besides", {}).items())
+            lines.append(
+                f"Rows of {name} differ in {', '.join(table['varies'])}{besides}. {table.get('note', '')}".strip()
+            )
     if all(job.config.frozen for job in jobs):
         backbones = ", ".join(dict.fromkeys(job.config.model.backbone for job in jobs))
         lines.append(f"Heads alone are trained, on the stored tokens of frozen {backbones}.")
@@ -329,11 +362,12 @@ def _caption(
         lines.append(f"The data are {data.name}, not HMDB51: no match for the published columns.")
     lines += [
         "Losses and validation accuracy: at the chosen epoch, by video.",
+        *_floors(jobs, finished),
         "Set off: the row that validation would choose; the highest test accuracy of many rows flatters.",
         "Test accuracy: ± standard deviation over runs [95 % interval over source videos; below 10 sources with the "
         "least share of simulated intervals that held the truth]; a video that could not be read counts as wrong.",
-        f"Difference: to {reference} on the same videos [95 % interval, likewise].",
-        f"p: random signs of the sources' differences, of these runs; Holm: for the {len(finished) - 1} comparisons of the "
+        f"Difference: to {reference}{others} on the same videos [95 % interval, likewise].",
+        f"p: random signs of the sources' differences, of these runs; Holm: for the {comparisons} comparisons of the "
         "table.",
         "Runs averaged: the mean of the probabilities of a row's seeds, as one model.",
         "Parameters in millions, attention: all but the CNN.",
@@ -347,12 +381,23 @@ def _caption(
             "The gate: the same weights with its part and without, on the same videos, and its share of the variance of "
             "logits over clips.",
         ]
+    if judged:
+        lines.append("Below a row, key=value: the same runs judged so, and the difference to the row.")
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
     lines += [f"Of the data: {told}." for told in sorted({of.get("shortfall") or "" for of in summaries} - {""})]
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
     return " ".join(lines)
+
+
+def _floors(jobs: Sequence[Job], finished: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Say how low label smoothing lets the training loss fall, beside published losses that had none."""
+    counts = {len(run.summary.get("classes", ())) for of_row in finished.values() for run in of_row} - {0}
+    classes = max(counts, default=51)
+    smoothed = sorted({job.config.train.label_smoothing for job in jobs} - {0.0})
+    told = [f"label smoothing {of:g} holds it above about {smoothing_floor(of, classes):.2f}" for of in smoothed]
+    return [f"Training loss: plain, not smoothed; {', '.join(told)}, the published had none."] if told else []
 
 
 def _pairs(changes: Sequence[str]) -> dict[str, str]:

@@ -29,13 +29,13 @@ from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results import seen
-from hmdb_lib.results.metrics import mean_beside
+from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import LiveCurves, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.modules import TrainingModule, module_of
+from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
@@ -185,8 +185,14 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
     module, data = _prepare(resolved, config, data, last.epochs if last else 0)
     module.seen_test = seen_test
+    _tell_precision(run, device)
     with _quiet(), faults_told(run):
         trainer = _trainer(resolved, config, module.monitor, callbacks)
+        if int(config.train.batch_size) % trainer.world_size:
+            raise UserError(
+                f"train.batch_size={config.train.batch_size} cannot be shared evenly by {trainer.world_size} devices; "
+                "give a multiple of them"
+            )
         _fit(trainer, module, data, ckpt_path=last and last.file)
         best = torch.load(run.best, map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
@@ -210,7 +216,9 @@ def _prepare(resolved: Resolved, config: Config, data: ClipData, epochs_done: in
     model, loaded = kind.wrap(model, config, loaded)
     if config.train.checkpointing:
         recompute_activations(model)
-    return kind(config, models.channels_last(model), resolved.run, loaded), data
+    module = kind(config, models.channels_last(model), resolved.run, loaded)
+    module.precision = resolved.device.precision
+    return module, data
 
 
 def train_unrecorded(resolved: Resolved, data: ClipData, callbacks: Sequence[L.Callback]) -> ClipData:
@@ -232,6 +240,29 @@ def _fit(trainer: L.Trainer, module: TrainingModule, data: ClipData, ckpt_path: 
         trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+
+
+def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device) -> VideoScores:
+    """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`."""
+    data.test_clips = config.evaluate.clips
+    module = VideoClassifier(config, models.channels_last(model))
+    with _quiet():
+        L.Trainer(
+            accelerator=_accelerator(device),
+            devices=1,
+            precision=PRECISION[device.precision],
+            logger=False,
+            callbacks=[Progress()],
+            enable_checkpointing=False,
+            enable_model_summary=False,
+        ).test(module, data, verbose=False)
+    return module.scores["test"]
+
+
+def _tell_precision(run: Run, device: Device) -> None:
+    before = run.precisions
+    if before and before[-1] != device.precision:
+        print(f"precision: {before[-1]} until now, {device.precision} from here on; metrics.csv has it by epoch")
 
 
 def find_run(name: str | None = None, *, attention: bool = False) -> Run:
@@ -306,7 +337,7 @@ def _trainer(
     patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
     shown = [Progress(), Waiting()] if recorded else []
     return L.Trainer(
-        accelerator=device.kind if device.kind != "cuda" else "gpu",
+        accelerator=_accelerator(device),
         devices=config.train.devices,
         num_nodes=config.train.machines,
         precision=PRECISION[device.precision],
@@ -325,6 +356,10 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _accelerator(device: Device) -> str:
+    return "gpu" if device.kind == "cuda" else device.kind
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class TrainingModule(L.LightningModule):
         self.run: Any = run  # a Run wherever epochs are written
         self.resting = [p for name, p in model.named_parameters() if name in loaded and p.requires_grad]
         self.unreadable: dict[str, str] = {}
+        self.precision = ""  # in which the device computes
         self.seen_test = 0  # test videos that the weights it starts from have learned from
 
     @staticmethod
@@ -154,7 +155,7 @@ class TrainingModule(L.LightningModule):
         if self.trainer.is_global_zero:
             row: dict[str, Any] = {"epoch": self.current_epoch} | scores | self.rates
             row["seconds"] = time.perf_counter() - self.epoch_start
-            self.run.write_epoch(row)
+            self.run.write_epoch(row | {"precision": self.precision})
             if self.logger:
                 self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
@@ -208,7 +209,7 @@ class VideoClassifier(TrainingModule):
         weight = None if self.weight is None else self.weight.to(logits.device)
         smoothing = self.config.train.label_smoothing
         loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=smoothing)
-        self.log("train_step_loss", loss, prog_bar=True)
+        self.log("train_step_smoothed_loss" if smoothing else "train_step_loss", loss, prog_bar=True)
         self.stop_at_nonsense(loss)
         return loss
 

@@ -116,6 +116,7 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
         "shortfall": data.shortfall,
         "seen_test_videos": module.seen_test,
         "device": device.reason,
+        "precision": module.run.precisions,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "torchvision", "lightning", "av")}
         | {"python": platform.python_version()},
         "commit": commit(),

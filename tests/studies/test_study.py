@@ -167,9 +167,9 @@ def test_a_wrong_name_or_key_is_told_before_anything_starts(place, names, change
 
 def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):
     file = tmp_path / "small.yaml"
-    file.write_text("data:\n  frames: 8\ntrain:\n  batch_size: 3\n  lr: 0.5\n")
+    file.write_text("data:\n  frames: 8\ntrain:\n  accumulate: 3\n  lr: 0.5\n")
     (job,) = study.plan(["published_optimiser"], [1], [0], [], place, file)
-    assert (job.config.data.frames, job.config.train.batch_size, job.config.train.lr) == (8, 3, 1e-3)
+    assert (job.config.data.frames, job.config.train.accumulate, job.config.train.lr) == (8, 3, 1e-3)
     assert job.arguments[-2:] == ["--config", str(file)]
 
 
@@ -274,3 +274,36 @@ def test_a_configuration_file_may_be_joined_to_its_option(tmp_path, monkeypatch,
     file = tmp_path / "own.yaml"
     assert cli.main(["study", "baseline", *[word.format(file=file) for word in how], "train.lr=0.1"]) == 0
     assert seen == {"file": file, "changes": ["train.lr=0.1"]}
+
+
+def captions(name, place, changes):
+    jobs = study.plan([name], [1], [0], changes, place)
+    return study.write([name], jobs, changes, place.results).caption
+
+
+def test_a_caption_names_what_its_rows_vary_and_besides_and_against_what(place, tiny_videos):
+    caption = captions("compared", place, tiny(tiny_videos))
+    assert (
+        "Rows of compared differ in model.backbone, model.head, pool.dropout, data.frames; VideoMAE as its" in caption
+    )
+    assert "Difference: to baseline, of bert_32frames to baseline_32frames on the same videos" in caption
+    assert "All clips span 2 seconds: rows of equal frames show as many a second." in captions("denser", place, [])
+
+
+def test_a_caption_says_how_low_label_smoothing_lets_the_training_loss_fall(place, tiny_videos):
+    told = "Training loss: plain, not smoothed; label smoothing 0.1 holds it above about 0.10, the published had none."
+    assert told in captions("latents", place, tiny(tiny_videos))
+    assert "holds it" not in captions("latents", place, tiny(tiny_videos, **{"train.label_smoothing": 0}))
+
+
+def test_a_row_of_longer_clips_is_compared_with_the_baseline_of_as_long_ones(place, tiny_videos):
+    jobs = study.plan(["longer"], [1], [0], tiny(tiny_videos), place)
+    for job in jobs:
+        pretend(job, 9 if job.config.row == "baseline_4seconds" else 6)
+    frame = study.write(["longer"], jobs, [], place.results).frame
+    assert frame.reference.dropna().to_dict() == {
+        **dict.fromkeys(["cross1_self1", "baseline_4seconds", "baseline_8seconds", "bert"], "baseline"),
+        **dict.fromkeys(["cross1_self1_4seconds", "bert_4seconds"], "baseline_4seconds"),
+        **dict.fromkeys(["cross1_self1_8seconds", "bert_8seconds"], "baseline_8seconds"),
+    }
+    assert frame.difference["bert_4seconds"] == -0.25

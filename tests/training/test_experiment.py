@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pandas as pd
@@ -341,3 +342,33 @@ def test_a_row_trains_two_epochs_on_the_sample_data(full_sample, tmp_path, monke
     assert run.metrics.epoch.tolist() == [0, 1]
     assert run.metrics.train_clip_loss.notna().all()
     assert run.summary["test"]["videos"] == 8
+
+
+def test_a_batch_that_devices_cannot_share_evenly_is_told_in_one_line(tiny_config):
+    with pytest.raises(UserError, match=r"train\.batch_size=5 cannot be shared evenly by 2 devices") as error:
+        training.train(tiny_config(train__batch_size=5, train__devices=2, train__device="cpu"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_batch_counts_the_clips_of_all_processes(tiny_config):
+    data = training.load_data(tiny_config(train__batch_size=4))
+    seen = []
+    for rank in (0, 1):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, current_epoch=0)
+        seen.append([batch["videos"].tolist() for batch in data.train_dataloader()])
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1, current_epoch=0)
+    whole = [batch["videos"].tolist() for batch in data.train_dataloader()]
+    assert [len(videos) for videos in whole] == [4, 4]
+    assert [sorted(one + other) for one, other in zip(*seen, strict=True)] == [sorted(videos) for videos in whole]
+
+
+def test_a_precision_that_changes_on_resume_is_told_and_recorded(tiny_config, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(tiny_config(train__epochs=2))
+    capsys.readouterr()
+    run = training.train(tiny_config(train__epochs=2, train__precision="bf16"))
+    assert "precision: fp32 until now, bf16 from here on" in capsys.readouterr().out
+    assert run.metrics.precision.tolist() == ["fp32", "bf16"]
+    assert run.summary["precision"] == run.precisions == ["fp32", "bf16"]

@@ -84,7 +84,7 @@ def weights(run):
 def pair(tiny_experiment, tmp_path_factory):
     """The run of two processes on one machine, to read only."""
     folder = tmp_path_factory.mktemp("pair")
-    config = tiny_experiment("cross1_self1", **STILL, name="pair", train__batch_size=4, train__devices=2)
+    config = tiny_experiment("cross1_self1", **STILL, name="pair", train__batch_size=8, train__devices=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HMDB_RESULTS", str(folder / "results"))
         assert start_in(folder, config).wait() == 0
@@ -100,7 +100,7 @@ def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start
 
 
 def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, torchrun, pair):
-    two = tiny_config("cross1_self1", **STILL, name="two", train__batch_size=4, train__machines=2)
+    two = tiny_config("cross1_self1", **STILL, name="two", train__batch_size=8, train__machines=2)
     assert [process.wait() for process in list(torchrun(two))] == [0, 0]
     for name, value in weights(pair).items():
         torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-6, rtol=0, msg=name)
@@ -135,3 +135,18 @@ def test_when_one_process_is_killed_the_other_ends_within_a_minute_and_the_run_g
     assert not run.finished
     assert start(cut).wait() == 0
     pd.testing.assert_frame_equal(run.predictions, run_of(whole).predictions, check_exact=True)
+
+
+def test_a_run_of_one_process_goes_on_as_two_and_stays_the_same_experiment(tiny_config, start):
+    one = tiny_config("cross1_self1", **STILL | {"train__epochs": 2}, name="moved", train__batch_size=8)
+    whole = tiny_config("cross1_self1", **STILL | {"train__epochs": 2}, name="stayed", train__batch_size=8)
+    first, run = start(one), run_of(one)
+    while not run.last.exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    assert start(one.changed("train", devices=2)).wait() == 0
+    assert start(whole).wait() == 0
+    for name, value in weights(run_of(whole)).items():
+        torch.testing.assert_close(weights(run)[name], value, atol=1e-4, rtol=0, msg=name)
