@@ -41,13 +41,18 @@ MARKERS = "osD^vPX*<>"
 def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
     """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
 
-    Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
+    Training counts one random clip a video; its loss and accuracy are measured while the weights still move. Where the
+    classes of the validation part are uneven, its accuracy averaged over classes is drawn too.
     """
     figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curves(axes, metrics, measure, "train", "--", label="training", color=COLOURS[1], marker="s", mfc="white")
         _curves(axes, metrics, measure, "val", "-", label="validation", color=COLOURS[0], marker="o")
     figure.axes[0].legend()
+    if "val_video_mean_class_accuracy" in metrics:
+        mean = {"label": "validation, mean over classes", "color": COLOURS[2], "marker": "^"}
+        _curves(axes, metrics, "mean_class_accuracy", "val", ":", **mean)
+        axes.legend()
     figure.suptitle(title)
     return figure
 
@@ -160,7 +165,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
     axes.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else "accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if measure == "accuracy":
+    if measure != "loss":
         axes.set_ylim(0, 1.02)
 
 

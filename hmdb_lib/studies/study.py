@@ -318,6 +318,9 @@ def _caption(
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
     summaries = [run.summary for of_row in finished.values() for run in of_row]
+    if commonest := [of["commonest_class"] for of in summaries if "commonest_class" in of]:
+        chance = 100 / len(summaries[0]["classes"])
+        lines.append(f"Chance {chance:.1f} %, always saying the commonest class {100 * np.mean(commonest):.1f} %.")
     lines += [f"Of the data: {told}." for told in sorted({of.get("shortfall") or "" for of in summaries} - {""})]
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")
