@@ -8,12 +8,14 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from hmdb_lib.data.find import is_hidden, locate, plain
+from hmdb_lib.data.find import is_hidden, locate, plain, stem_of
+from hmdb_lib.data.sources import source_group
 from hmdb_lib.errors import UserError
 
 # What parts are called, alone or beside other words: train_set, videos_val, test_256.
@@ -195,6 +197,7 @@ def _read_lists(root: Path, found: Sequence[str], split: int) -> Listing | None:
         *(f for f in sorted(root.iterdir()) if f.is_dir() and not is_hidden(f.name) and f.name not in below),
     ]
     files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in (".txt", ".csv")]
+    _tell_unread(root, folders, found)
     lists: dict[int, list[tuple[Path, pd.DataFrame]]] = {}
     for file in files:
         role = _role_of_list(file.stem)
@@ -215,6 +218,19 @@ def _read_lists(root: Path, found: Sequence[str], split: int) -> Listing | None:
         print(f"parts: as {names} list them; {len(set(found) - set(videos.path))} videos are in no list")
         return Listing(_on_disk(root, videos, found, root / names), root, tuple(sorted(lists)))
     return Listing(pd.DataFrame(columns=["path", "label", "role", "present"]), root, tuple(sorted(lists)))
+
+
+def _tell_unread(root: Path, folders: Sequence[Path], found: Sequence[str]) -> None:
+    """Print the lists of parts that are not read: JSON, as Kinetics has it, and those of UCF101 beside the folder."""
+    names = {name for path in found[:20] for name in (stem_of(path), source_group(path))}
+    for file in (file for folder in folders for file in sorted(folder.glob("*.json"))):
+        if _role_of_list(file.stem) or any(name in file.read_text(errors="replace") for name in names):
+            print(f"{file}: is not read: parts are read from lists of paths (.txt, .csv) and from an index.csv")
+    with suppress(OSError):  # beside the folder another user's may lie
+        for file in sorted(root.absolute().parent.glob("*[Ll]ist*/*list*.txt")):
+            if file.parent != root.absolute() and _role_of_list(file.stem):
+                print(f"{file.parent}: its lists of parts are not read; data.root={root.absolute().parent} reads them")
+                break
 
 
 def _role_of_list(stem: str) -> str | None:

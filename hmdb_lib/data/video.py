@@ -225,8 +225,10 @@ class _Picture:
             return _sampled(self.rgb(frame, scaler, None), wanted)
         if self.swap:  # scaled as it is stored, turned after
             height, width = width, height
-        # Planar RGB: swscale makes the same pixels in half the time that packed RGB takes it.
-        small = scaler.reformat(frame, width=width, height=height, format="gbrp", **_ONE_THREAD)
+        # Planar RGB: swscale makes the same pixels in half the time that packed RGB takes it. But where it does not
+        # scale, it leaves the last columns of some widths unwritten (88, 424; FFmpeg 8).
+        form = "rgb24" if (width, height) == (frame.width, frame.height) else "gbrp"
+        small = scaler.reformat(frame, width=width, height=height, format=form, **_ONE_THREAD)
         pixels = small.to_ndarray()  # H W C
         if self.swap:
             pixels = pixels.swapaxes(0, 1)

@@ -27,7 +27,7 @@ from hmdb_lib.features.extract import Tokens, Wanted
 from hmdb_lib.models import cost
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import seen
-from hmdb_lib.results.metrics import nll, predictions_table, top_k
+from hmdb_lib.results.metrics import class_sizes, nll, predictions_table, top_k
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import measure_test
 
@@ -96,7 +96,8 @@ def probe(config: Config) -> pd.DataFrame:
     Args:
         config: of a row whose backbone is frozen; `data.features=pooled` stores the least.
 
-    Returns a line a probe: accuracy with its 95 % interval over source videos, and what was chosen. Raises UserError.
+    Returns a line a probe: accuracy with its 95 % interval over source videos, what was chosen, and how
+    uneven the classes are. Raises UserError.
 
     Example:
         >>> hl.probe(hl.load_config("efficientnet_lite0_pool", **{"data.features": "pooled"}))
@@ -116,13 +117,17 @@ def probe(config: Config) -> pd.DataFrame:
             **{"data": config.data.name, "split": config.data.split, "seed": config.seed, "quick": config.quick},
             **{"final_fit": False, "classes": data.classes, "unreadable": tokens.unreadable},
             **{"parameters": {"cnn": cost.count(model)["cnn"]}, "device": tokens.device.reason},
+            **class_sizes(data.tables["train"].label, data.tables["test"].label),
             **{"commit": environment.commit(), "shortfall": data.shortfall, "present": len(data.tables["test"])},
         }
         for kind, run in runs.items():
             if not run.finished:
                 Run.start(named(config, kind), place.results).keep_data(data.identity)
                 _fit(kind, run, parts, data.listed("test"), about)
-    lines = {run.config.title: {**run.summary["test"], **run.summary["chosen"]} for run in runs.values()}
+    lines = {}
+    for summary in (run.summary for run in runs.values()):
+        sizes = {key: summary[key] for key in ("imbalance", "commonest_class") if key in summary}
+        lines[summary["name"]] = {**summary["test"], **summary["chosen"], **sizes}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("name")
 
 

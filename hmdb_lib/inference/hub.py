@@ -14,6 +14,7 @@ from hmdb_lib.errors import UserError, hub_reason
 from hmdb_lib.files import report_refusals
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.models.backbones.base import HubError
+from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.statistics import range_text, videos_text
 
 REPOSITORY = "https://github.com/hmdb-lib/hmdb-lib"  # as [project.urls] in pyproject.toml
@@ -73,7 +74,8 @@ def card(trained: portable.Trained) -> ModelCard:
         f"# {name}",
         f"A video classifier of {len(trained.classes)} classes: {config.model.backbone} with the head {config.model.head}, row `{config.row}` of hmdb_lib.",
         "## Result",
-        f"Test accuracy **{100 * test['accuracy']:.1f} %** {interval} (95 % interval over source videos) on {videos_text(test)}; "
+        f"Test accuracy **{100 * test['accuracy']:.1f} %** {interval} (95 % interval over source videos){mean_beside(facts, '.1%')} on "
+        f"{videos_text(test)}; "
         f"chance is {100 / len(trained.classes):.1f} %.",
         "## Data and protocol",
         f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",

@@ -37,6 +37,7 @@ FACTS = (
     "final_fit",
     "seen_test_videos",
     "test",
+    "imbalance",
     "parameters",
     "flops",
     "commit",

@@ -47,7 +47,8 @@ def training_curves(
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move. The epoch
     of the highest validation accuracy is marked. `chance`: the accuracy of guessing, a line; `epochs`: how many will
-    be drawn, so that the axis does not grow.
+    be drawn, so that the axis does not grow. Where the classes of the validation part are uneven, its accuracy averaged
+    over classes is drawn too.
     """
     figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -58,6 +59,9 @@ def training_curves(
         axes.set_xlim(-0.3, max(epochs or 0, len(metrics), 2) - 0.7)
     if chance is not None:
         figure.axes[1].axhline(chance, color="black", linewidth=0.8, linestyle="-.", label="chance")
+    if "val_video_mean_class_accuracy" in metrics:
+        mean = {"label": "validation, mean over classes", "color": COLOURS[2], "marker": "^"}
+        _curves(figure.axes[1], metrics, "mean_class_accuracy", "val", ":", **mean)
     figure.axes[1].legend()
     figure.suptitle(title)
     return figure
@@ -175,7 +179,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
     axes.set(xlabel="epoch, from 0", ylabel="plain cross entropy (nats)" if measure == "loss" else "accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if measure == "accuracy":
+    if measure != "loss":
         axes.set_ylim(0, 1.02)
 
 

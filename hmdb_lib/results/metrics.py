@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then each class's probability
+UNEVEN = 2  # classes that differ in size by more have their mean accuracy beside the accuracy
 
 
 def predictions_table(
@@ -63,14 +64,19 @@ class VideoScores:
         return _means(videos, labels, probabilities)
 
     def summary(self) -> dict[str, float]:
-        """Compute loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote."""
+        """Compute loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote.
+
+        Where the classes are uneven, the accuracy by video averaged over classes too.
+        """
         clips = self.clips()
         (_, clip_labels, probabilities), (_, labels, videos) = clips, self.videos()
+        right = pd.Series(videos.argmax(1) == labels).groupby(labels)
         return {
             "clip_loss": nll(probabilities, clip_labels),
             "clip_accuracy": top_k(probabilities, clip_labels, 1),
             "video_loss": nll(_means(*clips)[2], labels),
             "video_accuracy": top_k(videos, labels, 1),
+            **({"video_mean_class_accuracy": float(right.mean().mean())} if imbalance(labels) > UNEVEN else {}),
         }
 
 
@@ -130,7 +136,7 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
         "accuracy": share * top_k(probabilities, labels, 1) if share else 0.0,
         "accuracy_read": top_k(probabilities, labels, 1),
         "top5": share * top_k(probabilities, labels, 5) if share else 0.0,
-        "mean_class_accuracy": float(correct(predictions).groupby(predictions.label).mean().mean()),
+        "mean_class_accuracy": mean_class_accuracy(predictions),
         "loss": nll(probabilities, labels),
         "calibration_error": calibration_error(probabilities, labels),
     }
@@ -148,10 +154,29 @@ def variance_share(logits: np.ndarray, without: np.ndarray) -> float:
     return float(part / (part + rest)) if part + rest else float("nan")
 
 
-def mean_beside(summary: Mapping[str, Any]) -> str:
-    """Text of the accuracy averaged over classes, to stand behind the accuracy where class sizes differ by more than 2."""
-    uneven = summary.get("imbalance", 1) > 2
-    return f", mean over classes {summary['test']['mean_class_accuracy']:.3f}," if uneven else ""
+def mean_class_accuracy(predictions: pd.DataFrame) -> float:
+    """Compute the accuracy averaged over classes instead of videos."""
+    return float(correct(predictions).groupby(predictions.label.to_numpy()).mean().mean())
+
+
+def imbalance(labels: pd.Series | np.ndarray) -> float:
+    """Divide the size of the largest class by that of the smallest; 1 for no labels."""
+    sizes = pd.Series(labels).value_counts()
+    return float(sizes.max() / sizes.min()) if len(sizes) else 1.0
+
+
+def class_sizes(train: pd.Series, test: pd.Series) -> dict[str, float]:
+    """Tell how uneven the classes are, and the test accuracy of always saying the commonest class of training."""
+    return {
+        "imbalance": max(imbalance(train), imbalance(test)),
+        "commonest_class": float((test == train.value_counts().index[0]).mean()),
+    }
+
+
+def mean_beside(summary: Mapping[str, Any], form: str = ".3f") -> str:
+    """Text of the accuracy averaged over classes, to stand behind the accuracy where classes are uneven."""
+    uneven = summary.get("imbalance", 1) > UNEVEN
+    return f", mean over classes {summary['test']['mean_class_accuracy']:{form}}," if uneven else ""
 
 
 def best_epoch(metrics: pd.DataFrame) -> int | None:

@@ -73,13 +73,17 @@ def compare(
 ) -> Comparison:
     """Compare two runs, or two pools of runs, video by video on those that both judged in the same split.
 
-    Seeds are averaged first, so that the two may have different ones. The interval is that of `accuracy_interval`. `p` is
-    that of random signs of the sources' differences, see `intervals.flip_p`: it speaks of these runs, without the
-    spread between runs. Raises UserError when the two share less than nine tenths of their videos (`partial`: no video).
+    Folds that are cut otherwise, each video being judged once in them, are paired by the video alone. Sources are those
+    of the side that has fewer: a cut that takes each file for its own source knows none. Seeds are averaged first, so
+    that the two may have different ones. The interval is that of `accuracy_interval`. `p` is that of random signs of the
+    sources' differences, see `intervals.flip_p`: it speaks of these runs, without the spread between runs. Raises
+    UserError when the two share less than nine tenths of their videos (`partial`: no video).
     """
-    one, other = _units(first), _units(second)
+    sides = one, other = _units(first), _units(second)
     keys = ["video", *(name for name in ("split",) if name in one and name in other)]
-    pairs = one.merge(other[[*keys, "right"]], on=keys, suffixes=("_first", "_second"), validate="1:1")
+    if "split" in keys and set(one.split) == set(other.split) and all(side.video.is_unique for side in sides):
+        keys = ["video"]
+    pairs = one.merge(other, on=keys, suffixes=("_first", "_second"), validate="1:1")
     of = len(one) + len(other) - len(pairs)
     if pairs.empty:
         raise UserError("the two runs have no test video in common; compare runs of the same data and split")
@@ -89,11 +93,14 @@ def compare(
             "and split, or pass partial=True"
         )
     gain = pairs.right_first - pairs.right_second
-    kept = pairs[keys]
-    luck = [_luck(table, spread, kept) for table, spread in zip((first, second), spreads, strict=True)]
-    low, high = _interval(gain, pairs.group, (-1, 1), luck)
-    p = flip_p(gain.groupby(pairs.group.to_numpy()).sum().round(9).to_numpy())
-    return Comparison(float(gain.mean()), low, high, p, len(pairs), of, pairs.group.nunique())
+    groups = min(pairs.group_first, pairs.group_second, key=lambda side: side.nunique())
+    luck = [
+        _luck(table, spread, pairs.get(f"split_{name}", pairs.get("split")))
+        for table, spread, name in zip((first, second), spreads, ("first", "second"), strict=True)
+    ]
+    low, high = _interval(gain, groups, (-1, 1), luck)
+    p = flip_p(gain.groupby(groups.to_numpy()).sum().round(9).to_numpy())
+    return Comparison(float(gain.mean()), low, high, p, len(pairs), of, groups.nunique())
 
 
 def videos_text(test: Mapping[str, float]) -> str:
@@ -165,12 +172,15 @@ def _units(predictions: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(keys, sort=False)["right"].mean().reset_index()
 
 
-def _luck(predictions: pd.DataFrame, spread: Spread | None, kept: pd.DataFrame | None = None) -> tuple[float, float]:
-    """Variance that other runs would bring to the mean over the units, and its degrees of freedom."""
+def _luck(predictions: pd.DataFrame, spread: Spread | None, kept: pd.Series | None = None) -> tuple[float, float]:
+    """Variance that other runs would bring to the mean over the units, and its degrees of freedom.
+
+    `kept`: the split of each unit that is kept, all by default.
+    """
     if not spread:
         return 0.0, np.inf
     runs = predictions.reset_index()[["split", "seed"]].drop_duplicates().split.value_counts()
-    units = (predictions.reset_index()[["video", "split"]].drop_duplicates() if kept is None else kept).split
+    units = predictions.reset_index()[["video", "split"]].drop_duplicates().split if kept is None else kept
     shares = units.value_counts(normalize=True)
     return spread.variance * float((shares**2 / runs.reindex(shares.index)).sum()), spread.freedom
 

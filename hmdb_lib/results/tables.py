@@ -1,5 +1,6 @@
 """Tables as a reader wants them: our numbers beside the published ones. Needs no torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pandas.io.formats.style import Styler
 from hmdb_lib.environment import place, shipped
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import holm
+from hmdb_lib.results.metrics import UNEVEN, imbalance, mean_class_accuracy
 from hmdb_lib.results.runs import OWN_WAY, Run, write_whole
 from hmdb_lib.results.statistics import (
     ENOUGH_SHARED,
@@ -120,7 +122,8 @@ def study(
     more: each is a line under its row, with the difference to the row, without the spread between runs, which are the
     same ones.
     Losses are means over the runs, at the epoch that each chose. The accuracy is over all predictions of all runs. A row
-    with several seeds has a line more, of the mean of their probabilities.
+    with several seeds has a line more, of the mean of their probabilities. Where classes are uneven (`metrics.UNEVEN`) there
+    are three columns more.
     """
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
@@ -133,6 +136,7 @@ def study(
             continue
         predictions = pools[row]
         summaries = pd.json_normalize([run.summary for run in of_row])
+        first = summaries.iloc[0]
         means = summaries.reindex(columns=[f"best_epoch.{name}" for name in EPOCH]).mean().set_axis(EPOCH)
         spread, spread_from = spreads[row]
         accuracy = accuracy_interval(predictions, spread)
@@ -149,10 +153,13 @@ def study(
             "accuracy_high": accuracy.high,
             "accuracy_spread": summaries["test.accuracy"].std(),
             "spread_between_runs": spread_from,
+            "mean_class_accuracy": mean_class_accuracy(predictions),
+            "imbalance": summaries.get("imbalance", pd.Series([imbalance(predictions.label)])).max(),
+            "commonest_class": summaries.get("commonest_class", pd.Series([math.nan])).mean(),
             "seen_test_videos": summaries.get("seen_test_videos", pd.Series([0])).fillna(0).max(),
-            "cnn_parameters": summaries["parameters.cnn"].iloc[0],
-            "attention_parameters": (summaries["parameters.total"] - summaries["parameters.cnn"]).iloc[0],
-            "flops": summaries["flops"].iloc[0],
+            "cnn_parameters": first["parameters.cnn"],
+            "attention_parameters": first.get("parameters.total", math.nan) - first["parameters.cnn"],  # probes: none
+            "flops": first.get("flops", math.nan),
         }
         looked = summaries.reindex(columns=list(LOOKED.values())).mean()
         lines[row] |= dict(zip(LOOKED, looked, strict=True))
@@ -160,7 +167,7 @@ def study(
             gain = compare(pool_runs(gated), pool_runs(gated, without_gate=True))
             lines[row] |= {"gate_gain": gain.difference, "gate_gain_low": gain.low, "gate_gain_high": gain.high}
             lines[row] |= {"gate_gain_sources": gain.sources}
-        if row != to and to in pools:
+        if row != to and to in pools and predictions.video.isin(pools[to].video).any():
             versus = compare(predictions, pools[to], (spread, spreads[to][0]), partial=True)
             lines[row] |= _against(to, versus)
         ways = (judged or {}).get(row, ())
@@ -180,6 +187,7 @@ def study(
             lines[f"{row} ({len(predictions) // len(averaged)} runs averaged)"] = {
                 **{"runs": len(of_row), "videos": len(averaged), "sources": accuracy.sources},
                 **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+                "mean_class_accuracy": mean_class_accuracy(averaged),
             }
     columns = [
         *("runs", "chosen_on", "trials", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
@@ -187,6 +195,8 @@ def study(
         *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
         *("compared_videos", "videos_of_either", "seen_test_videos", "cnn_parameters", "attention_parameters", "flops"),
     ]
+    if max((line.get("imbalance", 1) for line in lines.values()), default=1) > UNEVEN:
+        columns += ["mean_class_accuracy", "imbalance", "commonest_class"]
     ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=[*columns, *ATTENTION])
     if ours[ATTENTION].isna().all(axis=None):
         ours = ours.drop(columns=ATTENTION)
@@ -231,6 +241,11 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         (ours, "val. loss, plain"): text("validation_loss"),
         (ours, "val. accuracy, %"): text("validation_accuracy", "{:.1f}", 100),
         (ours, "test accuracy, %"): [_accuracy(line) for line in lines],
+        **(
+            {(ours, "mean over classes, %"): text("mean_class_accuracy", "{:.1f}", 100)}
+            if "mean_class_accuracy" in table
+            else {}
+        ),
         (ours, "difference, points"): [_difference(line) for line in lines],
         (ours, "p"): text("p", "{:.3f}"),
         (ours, "p, Holm"): text("p_holm", "{:.3f}"),

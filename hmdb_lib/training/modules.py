@@ -244,7 +244,8 @@ class VideoClassifier(TrainingModule):
         self.stop_at_loss(self.config.train.choose_on)
         self._gather("validation")
         summary = self.scores["validation"].summary()
-        self.log("val_video_accuracy", summary["video_accuracy"], prog_bar=True)
+        for name in summary.keys() & {"video_accuracy", "video_mean_class_accuracy"}:
+            self.log(f"val_{name}", summary[name], prog_bar=True)
         # Accuracy chooses the epoch; between equal ones, frequent with few videos, the loss does. Its weight is less
         # than one video of thousands, and more than what Lightning's float32 can tell apart.
         self.log("val_choice", summary["video_accuracy"] - 1e-4 * summary["video_loss"])

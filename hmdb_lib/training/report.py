@@ -16,7 +16,7 @@ from hmdb_lib.environment import commit
 from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as clip_plots
 from hmdb_lib.plots import curves
-from hmdb_lib.results.metrics import mean_beside, predictions_table, variance_share
+from hmdb_lib.results.metrics import class_sizes, mean_beside, predictions_table, variance_share
 from hmdb_lib.results.statistics import accuracy_interval, compare, measure_test, range_text, videos_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     summary = _summary(module, data, device)
     summary["seconds"]["test"] = seconds
     best_epoch = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
-    summary |= {"test": test, "best_epoch": best_epoch, **_class_sizes(data)}
+    sizes = class_sizes(data.tables["train"].label, data.tables["test"].label)
+    summary |= {"test": test, "best_epoch": best_epoch, **sizes}
     if module.spread:
         summary["attention"] = _attention(module, predictions, without)
     run.finish(predictions, summary, without)
@@ -82,15 +83,6 @@ def _attention(
             **{"difference_low": gain.low, "difference_high": gain.high, "p": gain.p},
         }
     return told
-
-
-def _class_sizes(data: ClipData) -> dict[str, float]:
-    """Tell how uneven the classes are, and the test accuracy of always saying the commonest of training."""
-    train, test = (data.tables[part].label.value_counts() for part in ("train", "test"))
-    return {
-        "imbalance": float(max(sizes.max() / sizes.min() for sizes in (train, test))),
-        "commonest_class": float(test.get(train.index[0], 0) / test.sum()),
-    }
 
 
 def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import unicodedata
 import pytest
 
 from hmdb_lib.config import load as load_config
-from hmdb_lib.data.folders import check_classes, role_of
+from hmdb_lib.data.find import find_videos
+from hmdb_lib.data.folders import check_classes, read_folder, role_of
 from hmdb_lib.data.load import load
 from hmdb_lib.data.splits import read_videos
 from hmdb_lib.environment import Place
@@ -173,6 +174,36 @@ def test_the_lists_of_ucf101_are_read_split_by_split(tmp_path, capsys):
     )
     with pytest.raises(UserError, match=r"data\.split=4: .* the folds 1, 2, 3"):
         read(tmp_path, 4)
+
+
+def test_the_lists_of_ucf101_are_read_from_the_folder_that_holds_them_and_the_videos(tmp_path, capsys):
+    make(tmp_path, *(f"UCF-101/{a}/v_{a}_g0{n}_c01.avi" for a in ("Archery", "Basketball") for n in (1, 2)))
+    lists = tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "trainlist01.txt").write_text("Archery/v_Archery_g01_c01.avi 1\nBasketball/v_Basketball_g01_c01.avi 2\n")
+    (lists / "testlist01.txt").write_text("Archery/v_Archery_g02_c01.avi\nBasketball/v_Basketball_g02_c01.avi\n")
+    (lists / "classInd.txt").write_text("1 Archery\n2 Basketball\n")
+    videos = read(tmp_path)
+    assert videos.groupby("role").label.apply(list).to_dict() == {
+        r: ["Archery", "Basketball"] for r in ("train", "test")
+    }
+    capsys.readouterr()
+    read_folder(tmp_path / "UCF-101", find_videos(tmp_path / "UCF-101"), 1)
+    assert f"{lists}: its lists of parts are not read; data.root={tmp_path} reads them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.json", '{"-mAw8NqkKXM": {"annotations": {"label": "run"}, "subset": "train"}}'),  # Kinetics
+        ("hmdb51_1.json", '{"database": {"a": {"subset": "training", "annotations": {"label": "run"}}}}'),
+    ],
+)
+def test_lists_in_json_are_told_not_to_be_read(tmp_path, capsys, name, content):
+    make(tmp_path, *many("run"), *many("walk"))
+    (tmp_path / name).write_text(content)
+    read(tmp_path)
+    assert f"{name}: is not read: parts are read from lists of paths" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("prefix", ["", "videos/"])

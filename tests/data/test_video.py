@@ -96,6 +96,13 @@ def test_size_is_height_then_width(clip):
     assert_is_ramp(read_frames(clip, [0, 5], size=(24, 40)), ramp(20, 24, 40)[[0, 5]])
 
 
+@pytest.mark.parametrize("width", [34, 40, 88, 98, 424])
+def test_a_frame_that_is_not_scaled_is_whole_at_any_width(tmp_path, width):
+    write_video(tmp_path / "a.avi", np.full((2, 48, width, 3), 150, np.uint8), 30)
+    for size in (None, (48, width)):
+        assert np.abs(read_frames(tmp_path / "a.avi", [0, 1], size).astype(int) - 150).max() <= 3
+
+
 @pytest.mark.parametrize("wanted", [[20], [3, 4000], [-1, 3]])
 def test_an_index_outside_the_video_is_an_error(clip, wanted):
     with pytest.raises(VideoError, match=r"clip\.avi: frame .* was asked for"):

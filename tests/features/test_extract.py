@@ -1,5 +1,6 @@
 """Tokens computed once: those of the frozen backbone, under a key of all that changes a number."""
 
+import math
 import shutil
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 
 from hmdb_lib import models
+from hmdb_lib.data.video import write_video
 from hmdb_lib.device import choose_device
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Judged, Tokens, Views, Wanted, settings
 from hmdb_lib.files import DiskError
+from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.backbones.base import Backbone
 from hmdb_lib.training.experiment import build_model, read_data
 
@@ -175,3 +178,36 @@ def test_what_does_not_go_with_a_frozen_backbone_is_refused_in_one_line(tiny_exp
     with pytest.raises(UserError, match=told) as refused:
         tiny_experiment(**FROZEN | change)
     assert "\n" not in str(refused.value)
+
+
+def numbers_of(clips):
+    """Frame numbers (clips, T) of pictures (clips, T, H, W, C) whose grey is five times the frame's number."""
+    return (np.asarray(clips, float).mean((2, 3, 4)) / 5).round().astype(int)
+
+
+def test_segments_are_read_in_training_evaluation_prediction_and_features(tiny_experiment, place, tmp_path):
+    lines = ["path,label,group,split"]
+    for number, part in enumerate(("train", "validation", "test") * 2):
+        grey = np.repeat(np.arange(40, dtype=np.uint8) * 5, 66 * 88 * 3).reshape(40, 66, 88, 3)
+        write_video(tmp_path / f"{number}.avi", grey, 30, codec="ffv1")
+        lines.append(f"{number}.avi,{'ab'[number // 3]},s{number},{part}")
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    segments = {"data__root": tmp_path, "data__sampling": "segments", "evaluate__clips": 1}
+    config = tiny_experiment(**FROZEN | segments)
+    data = read_data(config, place)
+    parts = np.arange(8) * 5  # 8 parts of 5 frames each
+    for clips in (next(iter(data.train_dataloader()))["clips"], Views(data, data.tables["train"], config)[0][2]):
+        into = numbers_of(clips) - parts
+        assert ((into >= 0) & (into < 5)).all()
+    for clips in (
+        next(iter(data.test_dataloader()))["clips"],
+        Judged(data, data.tables["test"], config, 1, 1)[0][2],
+        next(iter(Windows([tmp_path / "2.avi"], data.rule, config.data.size, 1, math.inf))).clips,
+    ):
+        assert (numbers_of(clips) == parts + 2).all()
+
+
+def test_fewer_videos_of_a_class_train_where_the_configuration_says_so(tiny_experiment, place):
+    tables = read_data(tiny_experiment(data__per_class=1), place).tables
+    assert tables["train"].label.value_counts().to_dict() == {"bright": 1, "dark": 1}
+    assert [len(tables[part]) for part in ("validation", "test")] == [4, 4]

@@ -64,6 +64,14 @@ def test_mean_class_accuracy_counts_classes_not_videos():
     assert (told["accuracy"], told["mean_class_accuracy"]) == (0.75, 0.5)
 
 
+def test_scores_of_uneven_classes_have_their_mean_over_classes_and_those_of_even_ones_have_none():
+    scores = VideoScores(2)
+    scores.add(np.arange(4), np.array([0, 0, 0, 1]), np.array([[0.9, 0.1]] * 4))
+    assert scores.summary()["video_mean_class_accuracy"] == 0.5
+    scores.add(np.array([4]), np.array([1]), np.array([[0.9, 0.1]]))
+    assert "video_mean_class_accuracy" not in scores.summary()
+
+
 def test_the_calibration_error_is_the_one_of_torchmetrics():
     random = np.random.default_rng(0)
     probabilities, labels = random.dirichlet(np.ones(4), 300), random.integers(0, 4, 300)

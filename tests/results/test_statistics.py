@@ -151,6 +151,14 @@ def test_pooled_folds_are_one_set_and_pooled_seeds_do_not_pass_for_more_sources(
     assert compare(seeds, folds.iloc[::-1], partial=True).p == 1
 
 
+def test_folds_cut_otherwise_are_paired_by_the_video_and_count_the_sources_that_one_of_them_knows():
+    by_source, by_clip = predictions(np.arange(40) % 4 > 0, np.arange(40) // 2), predictions(np.arange(40) % 5 > 0)
+    halves = pool({(1, 0): by_source.iloc[:20], (2, 0): by_source.iloc[20:]})
+    found = compare(pool({(1, 0): by_clip.iloc[::2], (2, 0): by_clip.iloc[1::2]}), halves)
+    assert (found.videos, found.of, found.sources) == (40, 40, 20)
+    assert found == compare(by_clip.assign(group=by_source.group), by_source)
+
+
 def runs_of(*shares):
     """A pool of runs on the same 100 videos, run s right on the first so many of a hundred."""
     return pool({(1, seed): predictions(np.arange(100) < share) for seed, share in enumerate(shares)})

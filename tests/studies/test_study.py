@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     return environment.place()
 
 
-def pretend(job, right, seconds=60.0, validation=0.5, shortfall=""):
+def pretend(job, right, seconds=60.0, validation=0.5, shortfall="", **more):
     """Files of a finished run, without training: 12 videos of 6 sources, the first `right` of them judged rightly."""
     run = Run.start(job.config, job.run.folder.parents[2])
     probability = np.where(np.arange(12) < right, 0.8, 0.2)
@@ -60,7 +60,7 @@ def pretend(job, right, seconds=60.0, validation=0.5, shortfall=""):
         "parameters": {"cnn": 31_300_000, "total": 38_900_000},
         "seconds": {"training": seconds, "test": 0.0},
     }
-    run.finish(predictions, summary)
+    run.finish(predictions, summary | more)
 
 
 def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
@@ -117,6 +117,27 @@ def test_what_was_missing_of_the_data_stays_in_the_caption(place, tiny_videos):
     pretend(job, 6, shortfall="51 classes, 1,498 of 1,530 test videos: 32 missing")
     caption = study.run(["baseline"], [1], [0], tiny(tiny_videos)).caption
     assert "Of the data: 51 classes, 1,498 of 1,530 test videos: 32 missing." in caption
+
+
+def test_uneven_classes_have_their_mean_accuracy_in_the_table_and_the_commonest_class_beside_chance(place, tiny_videos):
+    even, uneven = study.plan(["cross1_self1", "self1"], [1], [0], tiny(tiny_videos), place)
+    pretend(even, 6, imbalance=2.0, commonest_class=0.5, classes=CLASSES)
+    assert "mean over classes" not in study.run(["cross1_self1"], [1], [0], tiny(tiny_videos)).files[1].read_text()
+    pretend(uneven, 9, imbalance=3.0, commonest_class=0.7, classes=CLASSES)
+    told = study.run(["cross1_self1", "self1"], [1], [0], tiny(tiny_videos))
+    assert told.frame.mean_class_accuracy.tolist() == [0.5, 0.75]
+    shown = tables.study_text(told.frame, "x")
+    assert shown["ours (x)", "mean over classes, %"].tolist() == ["50.0", "75.0"]
+    assert "Chance 50.0 %, always saying the commonest class 60.0 %." in told.caption
+
+
+def test_rows_without_a_test_video_in_common_have_no_difference(place, tiny_videos):
+    one, other = study.plan(["cross1_self1", "self1"], [1], [0], tiny(tiny_videos), place)
+    pretend(one, 6)
+    pretend(other, 6)
+    table = other.run.predictions
+    other.run.finish(table.assign(video="other-" + table.video), other.run.summary)
+    assert np.isnan(tables.study({"cross1_self1": [one.run], "self1": [other.run]}, "cross1_self1").difference["self1"])
 
 
 def test_p_is_adjusted_for_all_comparisons_that_the_table_plans(place, tiny_videos):
