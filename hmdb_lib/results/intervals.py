@@ -103,6 +103,19 @@ def holm(p: np.ndarray, planned: int) -> np.ndarray:
     return adjusted[np.argsort(order)]
 
 
+def resolution(sizes: np.ndarray, disagreement: float, alike: float) -> float:
+    """Compute half the width of the planned 95 % interval of the difference of two rows.
+
+    Args:
+        sizes: test videos of each source.
+        disagreement: share of the videos that one row alone judges rightly, in a table in which rows are about equal.
+        alike: correlation of the differences within a source.
+
+    """
+    variance = disagreement * (sizes * (1 + (sizes - 1) * alike)).sum() / sizes.sum() ** 2
+    return float(stats.t.ppf(0.975, max(1, len(sizes) - 1)) * np.sqrt(variance))
+
+
 def _modelled(sums: np.ndarray, squares: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Variance of the mean if one correlation, estimated by an analysis of variance, holds within all sources."""
     count, total = sums.shape[-1], sizes.sum(-1)

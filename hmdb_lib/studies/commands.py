@@ -15,7 +15,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
         usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--frozen] [--config FILE]\n"
-        "                  [--on ray] [--address A] [--gpus G] [key=value ...]",
+        "                  [--hours 3] [--forecast] [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
@@ -23,6 +23,10 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     study.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
     study.add_argument("--frozen", action="store_true", help="train every head on the same stored tokens")
     add_config(study)
+    study.add_argument("--hours", type=float, help="stop at an epoch's end before the time is up")
+    study.add_argument(
+        "--forecast", action="store_true", help="print what it costs here and what it can show, run nothing"
+    )
     study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
     study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
     study.add_argument(
@@ -93,8 +97,12 @@ def _tune(asked: argparse.Namespace) -> None:
 def _study(asked: argparse.Namespace) -> None:
     from hmdb_lib.studies import study
 
+    what = (asked.names, asked.splits, asked.seeds, _changes(asked))
+    if asked.forecast:
+        study.forecast(*what, file=asked.config, hours=asked.hours)
+        return
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
-    study.run(asked.names, asked.splits, asked.seeds, _changes(asked), file=asked.config, **where)
+    study.run(*what, file=asked.config, hours=asked.hours, **where)
 
 
 def _rejudge(asked: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,14 @@ class KilledError(Exception):
     """Report a run that a signal ended; Ray tries it again."""
 
 
-def one_by_one(commands: Sequence[Command]) -> Iterator[tuple[int, int | None]]:
-    """Run commands in order: yields (number, None) when one starts, (number, exit code) when it has ended."""
+def one_by_one(commands: Sequence[Command], fits: Callable[[int], bool]) -> Iterator[tuple[int, int | None]]:
+    """Run commands in order: yields (number, None) when one starts, (number, exit code) when it has ended.
+
+    `fits` says of a number whether there is time to start it.
+    """
     for number, command in enumerate(commands):
+        if not fits(number):
+            continue
         yield number, None
         yield number, train(command)
 

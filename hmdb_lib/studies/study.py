@@ -9,6 +9,7 @@ import contextlib
 import functools
 import html
 import io
+import itertools
 import math
 import sys
 import time
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,13 +32,16 @@ from hmdb_lib.models import cost
 from hmdb_lib.plots import curves
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables
+from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
+from hmdb_lib.training.commands import TIME_IS_UP
 
+DISAGREE, ALIKE = (0.2, 0.4), 0.1  # what a plan assumes before there are results
 TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is
 
 
@@ -84,6 +88,7 @@ def run(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
+    hours: float | None = None,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
 
@@ -91,14 +96,18 @@ def run(
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
     for: see `hmdb_lib.studies.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    With `hours` no epoch is begun that would end later; the same call goes on.
     Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.
     """
     place = environment.place()
+    until = time.time() + 3600 * hours if hours else math.inf
     jobs = plan(names, splits, seeds, changes, place, file)
     missing, expected = look(jobs, place)
+    if hours:
+        tell_sessions(jobs, missing, expected, hours, place)
     try:
-        finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus)
+        finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus, until=until)
         judge_again(names, jobs)
     finally:
         table = write(names, jobs, changes, place.results)
@@ -111,6 +120,7 @@ def run_study(
     seeds: Sequence[int] = (0,),
     quick: bool = False,
     frozen: bool = False,
+    hours: float | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
 ) -> StudyTable:
@@ -131,7 +141,22 @@ def run_study(
         [*words, *(["quick=true"] if quick else []), *(["model.frozen=all"] if frozen else [])],
         file=file,
         to_log=True,
+        hours=hours,
     )
+
+
+def forecast(
+    names: Sequence[str],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    changes: Sequence[str] = (),
+    file: Path = config.CONFIG,
+    hours: float | None = None,
+) -> None:
+    """Print what `run` would cost here, in which order it goes, and what the table will tell apart after each round."""
+    place = environment.place()
+    jobs = plan(names, splits, seeds, changes, place, file)
+    tell_sessions(jobs, *look(jobs, place), hours or math.inf, place)
 
 
 def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
@@ -178,22 +203,31 @@ def finish(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
+    until: float = math.inf,
 ) -> None:
     """Run the `missing` of `jobs`, as `run` says. Raises UserError that names those that failed, at the end."""
     logged = to_log or on == "ray"
-    commands = [Command(job.arguments, job.run.folder / "log.txt" if logged else None) for job in missing]
+    limit = [] if until == math.inf else ["--until", str(until)]
+    commands = [Command([*job.arguments, *limit], job.run.folder / "log.txt" if logged else None) for job in missing]
     if on == "ray":
         gpus = float(choose_device().kind == "cuda") if gpus is None else gpus
         ends = on_ray(commands, place, address, gpus)
     else:
-        ends = one_by_one(commands)
-    failed, left, spent, forecast = [], dict(enumerate(expected)), 0.0, 0.0
+
+        def fits(number: int) -> bool:
+            of = missing[number]
+            an_epoch = expected[number] / max(1, of.config.train.epochs - len(of.run.metrics))
+            return not time.time() + an_epoch > until  # an unknown time fits
+
+        ends = one_by_one(commands, fits)
+    began_with = time.time()
+    failed, left, spent, foreseen = [], dict(enumerate(expected)), 0.0, 0.0
     began = time.monotonic()
     for number, code in ends:
         job = missing[number]
         if code is None:
             began = time.monotonic()
-        else:
+        elif code != TIME_IS_UP:
             del left[number]
             if code or not job.run.finished:
                 reason = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
@@ -201,11 +235,20 @@ def finish(
             elif not math.isnan(expected[number]):
                 # Runs on Ray overlap: what counts is the time since they all began.
                 spent = time.monotonic() - began + (spent if on == "here" else 0)
-                forecast += expected[number]
+                foreseen += expected[number]
         if code is None or on == "ray":
             count = len(missing) - len(left) + (code is None)
-            told = _clock(sum(left.values()) * (spent / forecast if forecast else 1))
+            told = _clock(sum(left.values()) * (spent / foreseen if foreseen else 1))
             print(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left", flush=True)
+    if left:
+        done = len(jobs) - len(left) - len(failed)
+        seconds = sum(left.values()) * (spent / foreseen if foreseen else 1)
+        told = (
+            ""
+            if math.isnan(seconds)
+            else f", {math.ceil(seconds / max(1, until - began_with))} sessions like this one left"
+        )
+        print(f"the time is up: {done} of {len(jobs)} done{told}; the same command goes on")
     if failed:
         lines = "\n  ".join(failed)
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
@@ -236,7 +279,10 @@ def plan(
     place: environment.Place,
     file: Path = config.CONFIG,
 ) -> list[Job]:
-    """List the runs that tables and rows need, a whole round of rows before the next seed. Raises UserError."""
+    """List the runs that tables and rows need: all rows of a split and seed, then the next split, then the next seed.
+
+    Other test videos narrow an interval more than the same ones judged again. Raises UserError.
+    """
     given = _pairs(changes)
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
@@ -244,8 +290,8 @@ def plan(
     rows = config.list_rows(*names, file=file)
     alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []
-    for split in splits:
-        for seed in seeds:
+    for seed in seeds:
+        for split in splits:
             for row in rows:
                 arguments = [*alike[row], f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
@@ -277,12 +323,14 @@ def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place
     """Forecast the seconds of each missing run and print them; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
-    start, so the first row's time is taken for all.
+    start, so the first row's time is taken for all. Stored tokens are counted once for the rows that share them.
     """
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Seconds] = {}
+    stored = set()
     for job in jobs:
         if job.run.finished:
-            seconds[job.config.row] = sum(job.run.summary["seconds"].values())
+            seconds[job.config.row] = Seconds(sum(job.run.summary["seconds"].values()))
+            stored.add(_tokens_of(job.config))
     for job in missing:
         if job.config.quick and seconds:
             seconds.setdefault(job.config.row, next(iter(seconds.values())))
@@ -290,11 +338,45 @@ def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place
             # What the data are is told once, not for every row.
             with contextlib.redirect_stdout(io.StringIO() if seconds else sys.stdout):
                 seconds[job.config.row] = _measure(job.config, place)
-            print(f"expected: {job.config.row} {_clock(seconds[job.config.row])} a run", flush=True)
-    left = [seconds[job.config.row] * (1 - len(job.run.metrics) / job.config.train.epochs) for job in missing]
+            of_run, tokens = seconds[job.config.row]
+            more = f", and {_clock(tokens)} once for the tokens of its backbone" * bool(tokens)
+            print(f"expected: {job.config.row} {_clock(of_run)} a run{more}", flush=True)
+    left = []
+    for job in missing:
+        of_run, tokens = seconds[job.config.row]
+        left.append(of_run * (1 - len(job.run.metrics) / job.config.train.epochs))
+        left[-1] += tokens * (_tokens_of(job.config) not in stored)
+        stored.add(_tokens_of(job.config))
     if missing:
         print(f"expected: {_clock(sum(left))} for the {len(missing)} runs to do, on this machine as busy as it is now")
     return left
+
+
+def tell_sessions(
+    jobs: Sequence[Job], missing: Sequence[Job], expected: Sequence[float], hours: float, place: environment.Place
+) -> None:
+    """Print in which session of so many `hours` each round of rows ends, and which differences the table then tells."""
+    sizes: list[np.ndarray] = []
+    seconds, passed = dict(zip(map(str, missing), expected, strict=True)), 0.0
+    low, high = DISAGREE
+    print(
+        f"assumed: two rows judge {low:.0%} to {high:.0%} of the videos differently, and videos of a source correlate by "
+        f"{ALIKE}; the spread between runs, which several seeds show, is not counted"
+    )
+    for (seed, split), of_round in itertools.groupby(jobs, lambda job: (job.config.seed, job.config.data.split)):
+        for job in of_round:
+            passed += seconds.get(str(job), 0.0)
+            first = job.config
+        if seed == jobs[0].config.seed:
+            with contextlib.redirect_stdout(io.StringIO()):
+                data = training.read_data(first, place)
+            sizes.append(data.listed("test").group.value_counts().to_numpy())
+        least, most = (resolution(np.concatenate(sizes), share, ALIKE) for share in DISAGREE)
+        session = "" if hours == math.inf else f", session {math.ceil(passed / 3600 / hours) or 1}"
+        print(
+            f"after {_clock(passed)}{session}: split {split} seed {seed} of all rows; tells rows apart that differ by "
+            f"{100 * least:.1f} to {100 * most:.1f} points"
+        )
 
 
 def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path) -> StudyTable:
@@ -407,7 +489,19 @@ def _pairs(changes: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in (change.partition("=") for change in changes)}
 
 
-def _measure(experiment: Config, place: environment.Place) -> float:
+class Seconds(NamedTuple):
+    """Hold what a run costs, and what is spent once for all runs on the same stored tokens."""
+
+    run: float
+    tokens: float = 0.0
+
+
+def _tokens_of(experiment: Config) -> str:
+    """Name the stored tokens that a row with a frozen backbone trains on."""
+    return str((experiment.model.model_copy(update={"head": ""}), experiment.data, experiment.train.views))
+
+
+def _measure(experiment: Config, place: environment.Place) -> Seconds:
     """Forecast the seconds of a whole run, from a few steps on random clips and from reading a few videos.
 
     Device and readers work side by side, but for a CPU, which does both. The start is taken to last as long as
@@ -424,7 +518,7 @@ def _measure(experiment: Config, place: environment.Place) -> float:
         step = measure_step(experiment, len(data.classes), batch)
     except Exception as error:  # whatever it is, out of memory most of all, the run itself will tell
         print(f"{experiment.row} cannot be measured: {type(error).__name__}: {error}", file=sys.stderr)
-        return math.nan
+        return Seconds(math.nan)
     start_up = time.perf_counter() - start
     counts = {role: len(table) for role, table in data.tables.items()}
     sample = data.tables["test"].iloc[np.linspace(0, counts["test"] - 1, 3).astype(int)]
@@ -433,9 +527,15 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     trained = train.epochs * counts["train"]
     judged = train.epochs * experiment.validates * counts.get(train.choose_on, 0) * of_one
     tested = counts["test"] * clips
-    computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_judging"]
-    reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)
-    return start_up + (sum if device.kind == "cpu" else max)((computing / batch, reading))
+    both = sum if device.kind == "cpu" else max
+    a_clip, to_judge = step["seconds_training"] / batch, step["seconds_judging"] / batch
+    seconds_to_read /= max(1, data.workers)
+    if experiment.frozen:  # a step is the head's alone; what goes through the backbone is stored
+        once = counts["train"] * train.views + judged / train.epochs + tested
+        tokens = both((once * evaluate.crops * to_judge, once * seconds_to_read))
+        return Seconds(start_up + (trained + judged + tested) * a_clip, tokens)
+    computing = trained * a_clip + (judged + tested * evaluate.crops) * to_judge
+    return Seconds(start_up + both((computing, (trained + judged + tested) * seconds_to_read)))
 
 
 def _read(videos: EvaluationClips) -> tuple[float, float]:

@@ -159,19 +159,33 @@ class Patience(EarlyStopping):
 
 
 class Deadline(L.Callback):
-    """Stop training at the end of the last epoch that ends before `until`, in the system's seconds (`time.time`)."""
+    """Stop training at an epoch's end where what comes next would end after `until`, in the system's seconds (`time.time`).
 
-    def __init__(self, until: float = math.inf) -> None:
-        self.until, self.reached = until, False
+    After the last epoch that is the test, taken to last `test_share` times as long as a validation.
+    """
+
+    def __init__(self, until: float = math.inf, test_share: float = 0.0) -> None:
+        self.until, self.test_share = until, test_share
+        self.reached, self.judging = False, 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self.start = time.time()
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start validation's clock."""
+        self.judged_from = time.time()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep how long validation took."""
+        self.judging = time.time() - self.judged_from
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop where another epoch like this one would end too late."""
+        """Stop where another epoch like this one, or the test, would end too late."""
         now = time.time()
-        if now + (now - self.start) > self.until and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        needed = self.judging * self.test_share if is_last else now - self.start
+        if needed and now + needed > self.until:
             self.reached = trainer.should_stop = True
 
 

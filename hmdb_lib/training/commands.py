@@ -1,6 +1,7 @@
 """Define the command `hmdb train`, which `python train.py` is too. Needs no torch before it runs."""
 
 import argparse
+import math
 import os
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from hmdb_lib import config
 
+TIME_IS_UP = 75  # exit code of a run that --until stopped: the system's own for "try again later"
 GOES_ON = "stopped; the same command goes on from the last finished epoch"
 
 
@@ -25,6 +27,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
     add_config(parser)
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
     parser.set_defaults(run=_train, stopped=GOES_ON)
 
 
@@ -34,13 +37,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> int:
     if arguments.end_with_stdin:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     experiment = config.load(arguments.row, arguments.changes, arguments.config)  # a wrong key does not wait for torch
     from hmdb_lib.training.experiment import train  # noqa: PLC0415 - the help must not wait for torch
 
-    train(experiment)
+    return 0 if train(experiment, until=arguments.until).finished else TIME_IS_UP
 
 
 def _end_with_stdin() -> None:

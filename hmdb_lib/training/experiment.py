@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
-from hmdb_lib.training.callbacks import LiveCurves, Patience, Progress, Waiting
+from hmdb_lib.training.callbacks import Deadline, LiveCurves, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
@@ -107,7 +108,7 @@ def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
     return Resolved(config, place, run, epochs)
 
 
-def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback] = ()) -> Run:
+def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback] = (), until: float = math.inf) -> Run:
     """Train an experiment, or go on training it; test and record it; return its run. A finished run is returned as it is.
 
     With train.final_fit the validation videos train too. The epochs are those that the same experiment without it
@@ -120,6 +121,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
         config: from `load_config`.
         live: draw curves that grow, in a notebook. A finished run's curves are drawn as well.
         callbacks: more of Lightning's.
+        until: when to stop, in the seconds of `time.time`: at the end of an epoch, and the run is not finished then.
 
     Raises UserError for what a user can mend.
 
@@ -144,7 +146,7 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     is_new = resolved.state == "new"
     run = Run.start(config, resolved.place.results)
     try:
-        _fit_and_record(resolved, config, callbacks)
+        _fit_and_record(resolved, config, callbacks, until)
     except BaseException as error:
         if is_new:
             run.abandon()
@@ -172,7 +174,7 @@ def check_data(resolved: Resolved) -> None:
     resolved.run.keep_data(now)
 
 
-def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback]) -> None:
+def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback], until: float) -> None:
     run, device = resolved.run, resolved.device
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, resolved.place)
@@ -187,13 +189,17 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     module.seen_test = seen_test
     _tell_precision(run, device)
     with _quiet(), faults_told(run):
-        trainer = _trainer(resolved, config, module.monitor, callbacks)
+        deadline = Deadline(until, _test_share(config, data) * module.tests)
+        trainer = _trainer(resolved, config, module.monitor, [*callbacks, deadline])
         if int(config.train.batch_size) % trainer.world_size:
             raise UserError(
                 f"train.batch_size={config.train.batch_size} cannot be shared evenly by {trainer.world_size} devices; "
                 "give a multiple of them"
             )
         _fit(trainer, module, data, ckpt_path=last and last.file)
+        if deadline.reached:
+            print(f"the time is up after epoch {len(run.metrics)} of {resolved.epochs}; the same command goes on")
+            return
         best = torch.load(run.best, map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
         start = time.perf_counter()
@@ -201,6 +207,14 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
             trainer.test(module, data, verbose=False)
     if trainer.is_global_zero:
         module.record(data, device, best["epoch"], time.perf_counter() - start)
+
+
+def _test_share(config: Config, data: ClipData) -> float:
+    """Compute how many times as many clips the test part has as validation; clips that are not counted: ten a video."""
+    evaluate, parts = config.evaluate, data.tables
+    clips = evaluate.clips if isinstance(evaluate.clips, int) else 10
+    judged = len(parts.get(config.train.choose_on, ())) * evaluate.validation_clips
+    return len(parts["test"]) * clips * evaluate.crops / judged if judged else 0.0
 
 
 def _prepare(resolved: Resolved, config: Config, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:

@@ -1,0 +1,128 @@
+"""A study on a budget of time: forecast, stopped in time, gone on with, and the same in the end."""
+
+import time
+
+import numpy as np
+import pytest
+from helpers.cut_off import assert_same
+
+from hmdb_lib import cli, environment
+from hmdb_lib.results.intervals import resolution
+from hmdb_lib.results.runs import Run
+from hmdb_lib.studies import launch, study
+from hmdb_lib.training import experiment as training
+from hmdb_lib.training.callbacks import Deadline
+from hmdb_lib.training.commands import TIME_IS_UP
+
+from .test_study import pretend, tiny
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+    return environment.place()
+
+
+def test_one_split_and_three_of_hmdb51_tell_apart_what_independent_videos_would():
+    one, three = np.ones(1530), np.ones(3 * 1530)
+    assert [round(100 * resolution(one, share, 0.0), 1) for share in (0.2, 0.4)] == [2.2, 3.2]
+    assert [round(100 * resolution(three, share, 0.0), 1) for share in (0.2, 0.4)] == [1.3, 1.8]
+
+
+def test_the_resolution_is_the_share_of_differences_found_half_of_the_time():
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 12, 200)
+    groups = np.repeat(np.arange(200), sizes)
+    truth, found = resolution(sizes, 0.3, 0.1), []
+    for _ in range(400):
+        shared, own = random.normal(size=200)[groups], random.normal(size=len(groups))
+        differences = truth + 0.3**0.5 * (0.1**0.5 * shared + 0.9**0.5 * own)
+        sums = np.bincount(groups, differences - differences.mean())
+        error = np.sqrt((sums**2).sum()) / len(groups)
+        found.append(differences.mean() > 1.97 * error)
+    assert np.mean(found) == pytest.approx(0.5, abs=0.08)
+
+
+def test_all_rows_come_before_the_next_split_and_all_splits_before_the_next_seed(place, tiny_videos):
+    jobs = study.plan(["baseline", "bert"], [1, 2], [0, 1], tiny(tiny_videos), place)
+    assert [str(job) for job in jobs[:5]] == [
+        *("baseline split 1 seed 0", "bert split 1 seed 0", "baseline split 2 seed 0", "bert split 2 seed 0"),
+        "baseline split 1 seed 1",
+    ]
+
+
+def test_a_forecast_says_what_it_costs_what_it_shows_and_runs_nothing(place, tiny_videos, capsys, monkeypatch):
+    monkeypatch.setattr(launch, "TRAIN", ["there is nothing to start"])
+    changes = tiny(tiny_videos)
+    pretend(study.plan(["baseline"], [1], [0], changes, place)[0], 6, seconds=1800.0)
+    assert cli.main(["study", "baseline", "--seeds", "0", "1", "2", "3", "--forecast", "--hours", "1", *changes]) == 0
+    told = capsys.readouterr().out
+    assert "4 runs, 1 of them finished" in told
+    assert "after 1:00:00, session 1: split 1 seed 2 of all rows" in told
+    assert "after 1:30:00, session 2: split 1 seed 3 of all rows; tells rows apart that differ by" in told
+    assert not (place.results / "tables").exists()
+
+
+def test_tokens_of_a_frozen_backbone_are_counted_once(place, tiny_videos, monkeypatch):
+    monkeypatch.setattr(study, "_measure", lambda *of: study.Seconds(10.0, 100.0))
+    changes = [*tiny(tiny_videos), "model.frozen=all"]
+    jobs = study.plan(["baseline", "cross1_self1"], [1], [0, 1], changes, place)
+    assert study.expect(jobs, jobs, place) == [110.0, 10.0, 10.0, 10.0]
+
+
+def test_a_run_stopped_for_the_time_goes_on_and_ends_with_the_same_digits(tiny_config, capsys):
+    small = {"model__width": 0.25, "train__epochs": 3}
+    whole = training.train(tiny_config(name="whole", **small))
+    cut = training.train(tiny_config(name="cut", **small), until=time.time())
+    assert (len(cut.metrics), cut.finished) == (1, False)
+    assert "the time is up after epoch 1 of 3; the same command goes on" in capsys.readouterr().out
+    assert_same(whole, training.train(tiny_config(name="cut", **small)))
+
+
+def test_a_test_that_does_not_fit_is_left_to_the_next_session(tiny_config, monkeypatch):
+    config = tiny_config(model__width=0.25, train__epochs=1)
+    monkeypatch.setattr(Deadline, "on_validation_end", lambda self, *of: setattr(self, "judging", 1000.0))
+    run = training.train(config, until=time.time() + 500)
+    assert (len(run.metrics), run.finished) == (1, False)
+    assert training.train(config).finished
+
+
+def test_the_command_says_by_its_exit_code_that_the_time_was_up(tiny_videos, place):
+    words = [*tiny(tiny_videos, **{"train.epochs": 2}), "model.width=0.25"]
+    assert cli.main(["train", "baseline", *words, "--until", "0"]) == TIME_IS_UP
+
+
+def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos, capsys, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def train(command):
+        assert command.arguments[-2:] == ["--until", "4600.0"]
+        clock[0] += 1800
+        jobs = study.plan(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), place)
+        pretend(next(job for job in jobs if f"seed={job.config.seed}" in command.arguments), 6, seconds=1800.0)
+        return 0
+
+    monkeypatch.setattr(launch, "train", train)
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1800.0] * len(missing))
+    table = study.run(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), hours=1)
+    assert table.frame.runs.iloc[0] == 2
+    assert "the time is up: 2 of 5 done, 2 sessions like this one left" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_three_short_sessions_end_with_the_table_of_a_whole_study(tiny_videos, tmp_path, monkeypatch):
+    """A run starts as there is time for it, finds it up after an epoch, and goes on in the next session."""
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [0.0] * len(missing))
+    changes = [*tiny(tiny_videos, **{"train.epochs": 3}), "model.width=0.25"]
+    texts, epochs = [], []
+    for name, sessions in (("whole", [None]), ("cut", [0.0005, 0.0005, None])):
+        monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / name))
+        for hours in sessions:
+            table = study.run(["baseline"], [1], [0], changes, hours=hours)
+            (run,) = (tmp_path / name / "runs").glob("*/*")
+            epochs.append(len(Run(run).metrics))
+        texts.append(table.files[0].read_text())
+    assert epochs == [3, 1, 2, 3]
+    assert texts[0] == texts[1]
