@@ -30,6 +30,11 @@ class Table(NamedTuple):
     runs: dict[str, list[Run]]
 
     @property
+    def stem(self) -> str:
+        """Return the name of its files."""
+        return f"{self.names}-{self.data}{'-frozen' * self.frozen}"
+
+    @property
     def title(self) -> str:
         """Say which data, and how many."""
         videos, sources = self.frame.videos.max(), self.frame.sources.max()
@@ -71,17 +76,16 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     for name, rows in config.tables().items():
         figures[f"{name}-rows"] = architecture.rows({row: config.load(row, ["data.dataset=hmdb51"]) for row in rows})
     for table in tables:
-        stem = f"{table.names}-{table.data}{'-frozen' * table.frozen}"
         best = table.frame.index[table.frame.best_on_validation & table.frame.accuracy_low.notna()]
         for row in best:
             predictions = pd.concat([run.predictions for run in table.runs[row]])
             figure = classes.confusion(predictions)
-            figure.suptitle(f"{row}, {table.title}")
-            figures[f"{stem}-confusion"] = figure
+            figure.suptitle(f"{row}, {table.title}", size=8)
+            figures[f"{table.stem}-confusion"] = figure
         if any(len(run.metrics) for runs in table.runs.values() for run in runs):
-            figures[f"{stem}-curves"] = learning_curves(table)
+            figures[f"{table.stem}-curves"] = learning_curves(table)
     folder = folder or results / "figures"
-    return [_save(figure, folder / f"{name}.png") for name, figure in sorted(figures.items())]
+    return [save(figure, folder / f"{name}.png") for name, figure in sorted(figures.items())]
 
 
 @mpl.rc_context(STYLE)
@@ -164,7 +168,8 @@ def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, file: Path) -> Path:
+def save(figure: Figure, file: Path) -> Path:
+    """Write a figure as a PNG in which nothing but the figure stands; return the file."""
     with whole_file(file, keep_suffix=True) as part:
         figure.savefig(part, dpi=140, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return file
