@@ -64,6 +64,24 @@ def test_the_sample_sizes_apply_only_when_the_sample_is_used():
     assert config.load(overrides=["data=hmdb51"]).data.frames == 16
 
 
+@pytest.mark.parametrize(
+    ("row", "overrides", "frozen"),
+    [
+        ("cross1_self1", [], True),
+        ("bert", ["data.frames=16"], True),
+        ("cross1_self1", ["model=r2plus1d_18", "model.frozen=all"], True),
+        ("cross1_self1", ["quick=true"], False),
+        ("cross1_self1", ["model.frozen=0"], False),
+        ("blocks4_cross1_self6", [], False),
+        ("as_published", [], False),
+        ("masked_hybrid", [], False),
+        ("cross1_self1", ["train.mixup=0.8"], False),
+    ],
+)
+def test_heads_train_on_the_samples_frozen_tokens_where_nothing_is_said_of_the_backbone(row, overrides, frozen):
+    assert config.load(row, ["data=sample", *overrides]).frozen == frozen
+
+
 def test_the_command_line_wins_over_row_and_sample_sizes():
     assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
         ("model.head", "bert"),
@@ -166,6 +184,13 @@ def test_a_file_that_is_older_than_a_key_gets_the_keys_value_of_today(tmp_path):
     older = tmp_path / "config.yaml"
     older.write_text("\n".join(line for line in config.load().to_yaml().splitlines() if "checkpointing" not in line))
     assert config.load(file=older) == config.load()
+
+
+@pytest.mark.parametrize(("row", "start"), [("cross1_self1", "published"), ("baseline", "centred")])
+def test_a_record_of_before_the_start_could_be_chosen_keeps_the_start_that_its_attention_had(row, start, tmp_path):
+    older = tmp_path / "config.yaml"
+    older.write_text("\n".join(line for line in config.load(row).to_yaml().splitlines() if "  start:" not in line))
+    assert config.load(file=older).perceiver.start == start
 
 
 def test_auto_means_hmdb51_where_its_videos_are_and_the_sample_elsewhere(tmp_path, monkeypatch):

@@ -126,6 +126,8 @@ def _read_run(run: Run, checkpoint: Path | None = None) -> Trained:
     checkpoint = checkpoint or run.best
     if not checkpoint.exists() or not (run.folder / "summary.json").exists():
         raise UserError(f"{run.folder}: holds no finished run (summary.json and checkpoints/best.ckpt); train it first")
+    if checkpoint.resolve() != run.best.resolve():
+        raise UserError(f"{checkpoint}: is not the run's best.ckpt, whose accuracy summary.json tells; give {run.best}")
     config = run.config
     try:
         summary = run.summary

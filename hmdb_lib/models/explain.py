@@ -27,6 +27,24 @@ def latent_maps(model: VideoModel, clips: Tensor, latents: Sequence[int] | None 
     return to_frames(maps, clips)
 
 
+def attention_spread(head: Perceiver, tokens: Tensor) -> Tensor:
+    """How widely each clip's latents look, and how much alike: B 2, means over latents and cross attentions.
+
+    First the entropy of a latent's attention as a share of the largest (1: all places alike, 0: one place alone), then
+    the share of it that the next latent has on the same places (1: both look alike). Tokens B T' H' W' C in. With
+    `latents_over_time` each time slot counts alone; without cross attention it is the class token's attention, its share
+    on itself left out. Not a number where there is one place, or one latent.
+    """
+    found = []
+    for maps in head.attention_maps(tokens):  # B N T' H' W'
+        weights = maps.float().transpose(1, 2).flatten(3) if head.over_time else maps.float().flatten(2)[:, None]
+        weights = weights / weights.sum(-1, keepdim=True)  # B slots N places
+        entropy = torch.special.entr(weights).sum(-1).mean((1, 2)) / torch.tensor(weights.shape[-1]).log()
+        shared = torch.minimum(weights[:, :, 1:], weights[:, :, :-1]).sum(-1).mean((1, 2))
+        found.append(torch.stack([entropy, shared], 1))
+    return torch.stack(found).mean(0)
+
+
 @torch.no_grad()
 def rollout(model: VideoModel, clips: Tensor) -> Tensor:
     """How much of each token of the backbone has reached what the classifier reads: B T' H' W', sum 1.

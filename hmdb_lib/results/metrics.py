@@ -131,6 +131,18 @@ def describe(predictions: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def variance_share(logits: np.ndarray, without: np.ndarray) -> float:
+    """Compute the share of the variance of logits over clips that comes with a part of them: 0 to 1.
+
+    `logits` and `without` that part are (clips, classes). The variances of both parts are added up over the classes, each
+    clip's mean over classes left out, which no probability depends on.
+    """
+    part, rest = (
+        (values - values.mean(1, keepdims=True)).var(0, dtype=float).sum() for values in (logits - without, without)
+    )
+    return float(part / (part + rest)) if part + rest else float("nan")
+
+
 def mean_beside(summary: Mapping[str, Any]) -> str:
     """Text of the accuracy averaged over classes, to stand behind the accuracy where class sizes differ by more than 2."""
     uneven = summary.get("imbalance", 1) > 2

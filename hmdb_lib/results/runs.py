@@ -135,17 +135,26 @@ class Run:
         """
         return read_predictions(self.folder / "predictions.csv")
 
+    @property
+    def predictions_without_gate(self) -> pd.DataFrame | None:
+        """Read what the same weights predict without the gate's part; None for a model without a gate."""
+        file = self.folder / "predictions_without_gate.csv"
+        return read_predictions(file) if file.exists() else None
+
     def write_epoch(self, row: dict[str, Any]) -> None:
         """Add an epoch's row; an epoch that is done again after a resume replaces its row and all after it."""
         before = self.metrics
         rows = [*before[before.epoch < row["epoch"]].to_dict("records"), row]
         write_whole(self.folder / "metrics.csv", pd.DataFrame(rows).to_csv(index=False))
 
-    def finish(self, predictions: pd.DataFrame | None, summary: dict[str, Any]) -> None:
+    def finish(
+        self, predictions: pd.DataFrame | None, summary: dict[str, Any], without_gate: pd.DataFrame | None = None
+    ) -> None:
         """Write the test predictions, if there are any, then the summary that marks the run as finished."""
         self.previous.unlink(missing_ok=True)
-        if predictions is not None:
-            write_whole(self.folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6g"))
+        for name, table in (("predictions", predictions), ("predictions_without_gate", without_gate)):
+            if table is not None:
+                write_whole(self.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
 
 

@@ -22,6 +22,19 @@ from hmdb_lib.results.statistics import (
 )
 
 PUBLISHED = shipped("results/published.csv")
+# What a perceiver's attention does: column -> value of summary.json.
+LOOKED = {
+    "attention_entropy": "attention.entropy",
+    "attention_shared": "attention.shared",
+    "gate_variance": "attention.gate.variance_share",
+}
+ATTENTION = [
+    *LOOKED,
+    "gate_gain",
+    "gate_gain_low",
+    "gate_gain_high",
+    "gate_gain_sources",
+]  # left out where no row has any
 EPOCH = ["train_video_loss", "val_video_loss", "val_video_accuracy"]  # of the chosen epoch
 
 
@@ -131,6 +144,12 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
             "attention_parameters": (summaries["parameters.total"] - summaries["parameters.cnn"]).iloc[0],
             "flops": summaries["flops"].iloc[0],
         }
+        looked = summaries.reindex(columns=list(LOOKED.values())).mean()
+        lines[row] |= dict(zip(LOOKED, looked, strict=True))
+        if gated := [run for run in of_row if run.predictions_without_gate is not None]:
+            gain = compare(pool_runs(gated), pool_runs(gated, without_gate=True))
+            lines[row] |= {"gate_gain": gain.difference, "gate_gain_low": gain.low, "gate_gain_high": gain.high}
+            lines[row] |= {"gate_gain_sources": gain.sources}
         if row != reference and reference in pools:
             versus = compare(predictions, pools[reference], (spread, spreads[reference][0]), partial=True)
             lines[row] |= {
@@ -155,7 +174,9 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
         *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
         *("compared_videos", "videos_of_either", "seen_test_videos", "cnn_parameters", "attention_parameters", "flops"),
     ]
-    ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=columns)
+    ours = pd.DataFrame.from_dict(lines, orient="index").reindex(columns=[*columns, *ATTENTION])
+    if ours[ATTENTION].isna().all(axis=None):
+        ours = ours.drop(columns=ATTENTION)
     compared = ours.p.notna()
     ours.loc[compared, "p_holm"] = holm(ours.p[compared].to_numpy(float), planned=len(runs) - 1)
     ours["best_on_validation"] = _best_on_validation(ours)
@@ -170,6 +191,17 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
     def text(column: str, form: str = "{:.3g}", scale: float = 1) -> pd.Series:
         return pd.Series(table[column] * scale).map(form.format, na_action="ignore")
 
+    attention = {}
+    if "gate_gain" in table:
+        attention = {
+            (ours, "entropy of attention"): text("attention_entropy", "{:.2f}"),
+            (ours, "shared by latents"): text("attention_shared", "{:.2f}"),
+            (ours, "variance through the gate, %"): text("gate_variance", "{:.1f}", 100),
+            (ours, "the gate adds, points"): [
+                _points(line.gate_gain, line.gate_gain_low, line.gate_gain_high, line.gate_gain_sources)
+                for line in lines
+            ],
+        }
     shown = {
         ("", "row"): [
             line.Index
@@ -190,6 +222,7 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         (ours, "spread between runs"): table.spread_between_runs,
         (ours, "CNN, M"): text("cnn_parameters", "{:.1f}", 1e-6),
         (ours, "attention, M"): text("attention_parameters", "{:.1f}", 1e-6),
+        **attention,
         (theirs, "train loss"): text("published_hmdb51_train_loss"),
         (theirs, "val. loss"): text("published_hmdb51_val_loss"),
         (theirs, "accuracy, %"): text("published_hmdb51_val_accuracy", "{:.1f}", 100),
@@ -229,9 +262,13 @@ def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> lis
     return [stem.with_name(f"{stem.name}.{ending}") for ending in files]
 
 
-def pool_runs(runs: Sequence[Run]) -> pd.DataFrame:
+def pool_runs(runs: Sequence[Run], *, without_gate: bool = False) -> pd.DataFrame:
     """Put the predictions of runs of one row into one table; see `statistics.pool`."""
-    return pool({(run.config.data.split, run.config.seed): run.predictions for run in runs})
+    found = {}
+    for run in runs:
+        predictions = run.predictions_without_gate if without_gate else run.predictions
+        found[run.config.data.split, run.config.seed] = predictions
+    return pool(found)
 
 
 def _best_on_validation(table: pd.DataFrame) -> pd.Series:
@@ -251,7 +288,12 @@ def _accuracy(line: Any) -> str:
 def _difference(line: Any) -> str:
     if pd.isna(line.difference):
         return "-"
-    ends = range_text(100 * line.difference_low, 100 * line.difference_high, line.difference_sources, "+.1f")
     few = line.compared_videos < ENOUGH_SHARED * line.videos_of_either
     shared = f", on {line.compared_videos:.0f} of {line.videos_of_either:.0f} videos" * few
-    return f"{100 * line.difference:+.1f} {ends}{shared}"
+    return _points(line.difference, line.difference_low, line.difference_high, line.difference_sources) + shared
+
+
+def _points(difference: float, low: float, high: float, sources: float) -> str:
+    if pd.isna(difference):
+        return "-"
+    return f"{100 * difference:+.1f} {range_text(100 * low, 100 * high, sources, '+.1f')}"

@@ -35,7 +35,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         description="Search the settings of tables and rows on the validation part alone, with Optuna: as many trials for "
         "each row. What is searched: `search` in experiments.yaml. The best becomes the row <row>_tuned.",
         usage="hmdb tune table | row ... [--trials 20] [--hours 2] [--splits 1 2 3] [--quick] [--frozen]\n"
-        "                 [--config FILE] [key=value ...]",
+        "                 [--rates] [--config FILE] [key=value ...]",
     )
     tune.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     tune.add_argument("--trials", type=whole_number, default=20, help="of each row and split; default: 20")
@@ -43,6 +43,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     tune.add_argument("--splits", nargs="+", type=int, default=[1], help="tuned each for itself; default: 1")
     tune.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
     tune.add_argument("--frozen", action="store_true", help="train every head on the same stored tokens")
+    tune.add_argument("--rates", action="store_true", help="range test of the learning rate instead, a hundred steps")
     add_config(tune)
     tune.set_defaults(run=_tune, stopped="stopped; the same command goes on after the last trial that ended")
     audit = subparsers.add_parser(
@@ -73,8 +74,14 @@ def _changes(asked: argparse.Namespace) -> list[str]:
 
 
 def _tune(asked: argparse.Namespace) -> None:
+    from hmdb_lib import config
+    from hmdb_lib.studies.rates import rate_range
     from hmdb_lib.studies.tune import tune
 
+    if asked.rates:
+        for row in config.list_rows(*asked.names, file=asked.config):
+            rate_range(config.load(row, [f"data.split={asked.splits[0]}", *_changes(asked)], asked.config))
+        return
     how = {"splits": asked.splits, "trials": asked.trials, "hours": asked.hours}
     print(tune(*asked.names, **how, changes=_changes(asked), file=asked.config).to_string())
 

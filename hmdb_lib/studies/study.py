@@ -222,17 +222,35 @@ def plan(
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
     rows = config.list_rows(*names, file=file)
+    alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []
     for split in splits:
         for seed in seeds:
             for row in rows:
-                arguments = [*changes, f"data.split={split}", f"seed={seed}"]
+                arguments = [*alike[row], f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
                 experiment = config.load(row, arguments, file)
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
+
+
+def trained_alike(asked: Mapping[str, tuple[str, Sequence[str]]], file: Path) -> dict[str, list[str]]:
+    """Give the changes of runs that are compared: name -> (row, changes) to name -> changes.
+
+    The sample data set freezes the backbone of a run that says nothing about it. Where another run trains its own, all
+    do: they are compared for what they name, not for that.
+    """
+    experiments = {name: config.load(row, changes, file) for name, (row, changes) in asked.items()}
+    all_frozen = all(experiment.frozen for experiment in experiments.values())
+    given = {}
+    for name, (row, changes) in asked.items():
+        experiment = experiments[name]
+        by_the_sample = experiment.data.dataset == "sample" and "model.frozen" not in config.find_row(row, file)
+        trains = experiment.frozen and by_the_sample and not all_frozen
+        given[name] = [*(["model.frozen=0"] if trains else []), *changes]  # a change of the user's wins
+    return given
 
 
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
@@ -300,7 +318,11 @@ def _caption(
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
     if all(job.config.frozen for job in jobs):
-        lines.append("Heads alone are trained, on the stored tokens of frozen backbones.")
+        backbones = ", ".join(dict.fromkeys(job.config.model.backbone for job in jobs))
+        lines.append(f"Heads alone are trained, on the stored tokens of frozen {backbones}.")
+    perceiver = next((job.config.perceiver for job in jobs if job.config.model.head == "perceiver"), None)
+    if perceiver:
+        lines.append(f"Attention has {perceiver.latents} latents of width {perceiver.width} where a row says no other.")
     if first.quick:
         lines.append("A check that everything runs, on a few small clips: no result.")
     if data.dataset != "hmdb51":
@@ -318,9 +340,15 @@ def _caption(
     ]
     if any(job.config.trials for job in jobs):
         lines.append("Trials: settings that hmdb tune tried on the validation part, of which the row is the best.")
+    summaries = [run.summary for of_row in finished.values() for run in of_row]
+    if any("attention" in of for of in summaries):
+        lines += [
+            "Entropy: of a latent's attention over all places, 1: all alike; shared: what of it the next latent has too.",
+            "The gate: the same weights with its part and without, on the same videos, and its share of the variance of "
+            "logits over clips.",
+        ]
     if any(job.config.train.choose_on == "test" for job in jobs):
         lines.append("*: epoch chosen on the test part.")
-    summaries = [run.summary for of_row in finished.values() for run in of_row]
     lines += [f"Of the data: {told}." for told in sorted({of.get("shortfall") or "" for of in summaries} - {""})]
     if not all(finished.values()):
         lines.append("Rows without numbers have no finished run.")

@@ -84,6 +84,14 @@ def tune(
     return _write(names, searches, words, file, place.results / "tuning", count)
 
 
+def without_test(experiment: config.Config, place: environment.Place) -> ClipData:
+    """Load an experiment's videos without the test part. Raises UserError where its weights have seen that part."""
+    data = training.read_data(experiment, place)
+    seen.check(experiment.model.pretrained, data.listed("test"), experiment.train.allow_seen)
+    del data.tables["test"]
+    return data
+
+
 def _lock(run: Run) -> AcquireReturnProxy:
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -140,10 +148,8 @@ class Search:
     @cached_property
     def data(self) -> ClipData:
         """Load the videos, without the test part."""
-        data = training.read_data(self.job.config, self.place)
+        data = without_test(self.job.config, self.place)
         self.run.keep_data(data.identity)
-        seen.check(self.job.config.model.pretrained, data.listed("test"), self.job.config.train.allow_seen)
-        del data.tables["test"]
         return data
 
     def try_once(self, until: float, trials: int) -> bool:

@@ -21,6 +21,8 @@ from hmdb_lib.config import Config
 from hmdb_lib.data.load import stop_at_loss
 from hmdb_lib.data.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.explain import attention_spread
+from hmdb_lib.models.heads.perceiver import Perceiver
 from hmdb_lib.models.masked import Masked, mask
 from hmdb_lib.results.metrics import VideoScores
 from hmdb_lib.results.runs import Run
@@ -158,15 +160,22 @@ class TrainingModule(L.LightningModule):
 
 
 class VideoClassifier(TrainingModule):
-    """Train a model to tell classes apart."""
+    """Train a model to tell classes apart.
+
+    Of a perceiver's test clips `spread` keeps what `attention_spread` gives, and where it has a gate `logits` keeps
+    theirs with and without the gate's part, (2, B, classes); `scores` then has a part `without_gate`.
+    """
 
     monitor = "val_choice"
     tests = True
+    model: Any
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
         super().__init__(config, model, run, loaded)
-        self.classes: int = model.classes  # pyright: ignore[reportAttributeAccessIssue]
-        self.scores = {part: self._no_scores() for part in ("train", "validation", "test")}
+        self.classes: int = self.model.classes
+        self.scores = {part: self._no_scores() for part in ("train", "validation", "test", "without_gate")}
+        self.spread: list[np.ndarray] = []
+        self.logits: list[np.ndarray] = []
         self.weight: Tensor | None = None  # of each class in the loss
 
     def on_fit_start(self) -> None:
@@ -213,16 +222,20 @@ class VideoClassifier(TrainingModule):
         clips, targets = mix(clips, batch["labels"], self.classes, train.mixup, train.cutmix)
         return self.model(clips), targets
 
+    def tokens(self, batch: dict[str, Any], crops: int) -> Tensor:
+        """Tokens (B crops) T' H' W' C of so many crops of each clip of a batch."""
+        return self.model.backbone(self.normalised(even_crops(batch["clips"], self.config.data.crop, crops)))
+
     def predict_crops(self, batch: dict[str, Any], crops: int) -> Tensor:
         """Logits (B crops, classes) of so many crops of each clip of a batch."""
-        return self(even_crops(batch["clips"], self.config.data.crop, crops))
+        return self.model.head(self.tokens(batch, crops))
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
         """Score evenly spread clips."""
         self._evaluate(batch, "validation")
 
     def test_step(self, batch: dict[str, Any], number: int) -> None:
-        """Score evenly spread clips."""
+        """Score evenly spread clips, and look at what a perceiver's attention does there."""
         self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
@@ -239,6 +252,8 @@ class VideoClassifier(TrainingModule):
         """Gather the test scores of all processes."""
         self.stop_at_loss("test")
         self._gather("test")
+        self._gather("without_gate")
+        self.spread, self.logits = map(self._gathered, (self.spread, self.logits))
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's losses and accuracies of both parts."""
@@ -255,20 +270,32 @@ class VideoClassifier(TrainingModule):
     def _evaluate(self, batch: dict[str, Any], part: str) -> None:
         if self.read(batch):
             crops = self.config.evaluate.crops if part == "test" else 1
-            logits = self.predict_crops(batch, crops)
+            tokens, head = self.tokens(batch, crops), self.model.head
+            logits = head(tokens)
             times = len(logits) // len(batch["videos"])
             videos, labels = (batch[name].repeat_interleave(times) for name in ("videos", "labels"))
             self._note(part, videos, labels, logits)
+            if part == "test" and isinstance(head, Perceiver):
+                self.spread.append(attention_spread(head, tokens).cpu().numpy())
+                if head.gated:
+                    without = head.fc(tokens.mean((1, 2, 3)))
+                    self._note("without_gate", videos, labels, without)
+                    self.logits.append(torch.stack([logits, without]).float().cpu().numpy())
 
     def _note(self, part: str, videos: Tensor, labels: Tensor, logits: Tensor) -> None:
         probabilities = logits.detach().float().softmax(1)
         self.scores[part].add(*(column.cpu().numpy() for column in (videos, labels, probabilities)))
 
     def _gather(self, part: str) -> None:
-        if self.trainer.world_size > 1:
-            everyone: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, self.scores[part].parts)
-            self.scores[part].parts = [clips for process in everyone for clips in process]
+        self.scores[part].parts = self._gathered(self.scores[part].parts)
+
+    def _gathered(self, parts: list[Any]) -> list[Any]:
+        """Put the parts of all processes into one list."""
+        if self.trainer.world_size == 1:
+            return parts
+        everyone: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(everyone, parts)
+        return [part for process in everyone for part in process]
 
 
 class HeadClassifier(VideoClassifier):
@@ -281,9 +308,9 @@ class HeadClassifier(VideoClassifier):
         """Logits and labels of stored views."""
         return self.predict_crops(batch, 1), batch["labels"]
 
-    def predict_crops(self, batch: dict[str, Any], crops: int) -> Tensor:
-        """Logits of stored tokens B T' H' W' C; the crops were cut before."""
-        return self.model.head(batch["clips"].float())  # pyright: ignore[reportCallIssue]
+    def tokens(self, batch: dict[str, Any], crops: int) -> Tensor:
+        """Tokens B T' H' W' C as they are stored; the crops were cut before."""
+        return batch["clips"].float()
 
 
 class MaskedModelling(TrainingModule):

@@ -4,6 +4,8 @@ import importlib.metadata
 import platform
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
@@ -14,8 +16,8 @@ from hmdb_lib.environment import commit
 from hmdb_lib.models import cost
 from hmdb_lib.plots import clips as clip_plots
 from hmdb_lib.plots import curves
-from hmdb_lib.results.metrics import mean_beside, predictions_table
-from hmdb_lib.results.statistics import measure_test, range_text, videos_text
+from hmdb_lib.results.metrics import mean_beside, predictions_table, variance_share
+from hmdb_lib.results.statistics import accuracy_interval, compare, measure_test, range_text, videos_text
 
 if TYPE_CHECKING:
     from hmdb_lib.training.modules import MaskedModelling, TrainingModule, VideoClassifier
@@ -27,8 +29,8 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     `epoch` is the one whose weights were tested, `seconds` what the test took.
     """
     run, train = module.run, module.config.train
-    numbers, _, probabilities = module.scores["test"].videos()
-    predictions = predictions_table(data.listed("test"), probabilities, data.classes, numbers)
+    predictions = _predictions(module, data, "test")
+    without = _predictions(module, data, "without_gate") if module.logits else None
     scores, metrics = module.scores["test"].summary(), run.metrics
     test = measure_test(predictions) | {"present": len(data.tables["test"])}
     test |= {"loss": scores["video_loss"], "clip_accuracy": scores["clip_accuracy"]}
@@ -36,7 +38,9 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     summary["seconds"]["test"] = seconds
     best_epoch = metrics[metrics.epoch == epoch].iloc[0].dropna().to_dict()
     summary |= {"test": test, "best_epoch": best_epoch, **_class_sizes(data)}
-    run.finish(predictions, summary)
+    if module.spread:
+        summary["attention"] = _attention(module, predictions, without)
+    run.finish(predictions, summary, without)
     curves.save(curves.training_curves(metrics, run.folder.parent.name, 1 / len(data.classes)), run.folder / "curves")
     print(
         f"test accuracy {test['accuracy']:.3f} "
@@ -57,6 +61,27 @@ def masked(module: "MaskedModelling", data: ClipData, device: Device) -> None:
         f"reconstruction error of unseen videos {epoch.val_loss:.3f} (1: knows nothing), after the last epoch; all in "
         f"{folder}; model.pretrained={folder} starts from it"
     )
+
+
+def _predictions(module: "VideoClassifier", data: ClipData, part: str) -> pd.DataFrame:
+    numbers, _, probabilities = module.scores[part].videos()
+    return predictions_table(data.listed("test"), probabilities, data.classes, numbers)
+
+
+def _attention(
+    module: "VideoClassifier", predictions: pd.DataFrame, without: pd.DataFrame | None
+) -> dict[str, float | dict[str, float]]:
+    """Tell where a perceiver's attention looked in the test clips, and what came through its gate, if it has one."""
+    entropy, shared = map(float, np.concatenate(module.spread).mean(0))
+    told: dict[str, Any] = {"entropy": entropy, "shared": shared}
+    if without is not None:
+        gain = compare(predictions, without)
+        told["gate"] = {
+            "variance_share": variance_share(*np.concatenate(module.logits, axis=1)),
+            **{"accuracy_without": accuracy_interval(without).value, "difference": gain.difference},
+            **{"difference_low": gain.low, "difference_high": gain.high, "p": gain.p},
+        }
+    return told
 
 
 def _class_sizes(data: ClipData) -> dict[str, float]:

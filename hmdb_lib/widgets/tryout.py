@@ -7,7 +7,7 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 
-from hmdb_lib.data.video import read_frames, scan
+from hmdb_lib.data.video import Size, read_frames, scan
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.plots.classes import along_time
@@ -60,7 +60,7 @@ def look(classifier: Classifier, video: Path, frames: int = 32) -> Look:
     timeline = scan(video)
     shown = np.linspace(0, timeline.frames - 1, min(frames, timeline.frames)).astype(int)
     return [
-        film(read_frames(video, shown, classifier.trained.config.data.size), timeline.times[shown]),
+        film(read_frames(video, shown, Size.of(classifier.trained.config.data)), timeline.times[shown]),
         f"<p>{html.escape(classifier.trained.worth)}</p>",
         along_time(predicted.along()),
         classifier.attention(video),

@@ -51,6 +51,12 @@ def test_a_run_is_found_by_its_checkpoint_too(run):
     assert portable.read(run.best).config == run.config
 
 
+def test_another_checkpoint_of_a_run_is_refused_because_the_accuracy_is_not_its_own(run):
+    shutil.copy(run.best, run.last)
+    with pytest.raises(UserError, match=r"last\.ckpt: is not the run's best\.ckpt"):
+        portable.read(run.last)
+
+
 def test_the_built_model_gives_the_logits_of_the_saved_one(run, file):
     clips = torch.randn(2, 3, 8, 64, 64)
     with torch.inference_mode():

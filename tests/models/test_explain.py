@@ -5,7 +5,7 @@ import torch
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.explain import grad_cam, latent_maps, rollout, to_frames
+from hmdb_lib.models.explain import attention_spread, grad_cam, latent_maps, rollout, to_frames
 
 HYBRID = {"blocks": 1, "latents": 8, "width": 64}
 
@@ -100,3 +100,25 @@ def test_looking_leaves_no_hook_and_no_gradient(clips):
 def test_a_model_without_attention_is_told(clips, look):
     with pytest.raises(UserError, match="use grad_cam"):
         look(build("r2plus1d", blocks=1), clips)
+
+
+@pytest.mark.parametrize("shape", [{"cross": 2, "self_layers": 2}, {"latents_over_time": True}], ids=str)
+def test_latents_that_look_at_all_places_alike_have_the_largest_entropy_and_share_all(clips, shape):
+    model = build("hybrid", **HYBRID | shape)
+    for layer in model.head.cross:
+        torch.nn.init.zeros_(layer.attention.q.weight)
+    torch.testing.assert_close(attention_spread(model.head, model.backbone(clips)), torch.ones(2, 2))
+
+
+def test_latents_that_look_at_one_place_each_have_no_entropy_and_share_none(clips):
+    model = build("hybrid", **HYBRID)
+    maps = torch.eye(8)[None, :, None, None].expand(2, -1, 1, 1, -1)  # B N T' H' W'
+    model.head.attention_maps = lambda tokens: [maps]
+    torch.testing.assert_close(attention_spread(model.head, model.backbone(clips)), torch.zeros(2, 2))
+
+
+def test_the_class_tokens_attention_is_spread_over_the_tokens_where_there_are_no_latents(clips):
+    model = build("hybrid", **HYBRID | {"cross": 0, "blocks": 8})
+    entropy, shared = attention_spread(model.head, model.backbone(clips)).T
+    assert ((entropy > 0.9) & (entropy <= 1)).all()
+    assert shared.isnan().all()

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from hmdb_lib.results.metrics import VideoScores, calibration_error, describe, nll, predictions_table, top_k
+from hmdb_lib.results.metrics import (
+    VideoScores,
+    calibration_error,
+    describe,
+    nll,
+    predictions_table,
+    top_k,
+    variance_share,
+)
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import measure_test
 
@@ -71,3 +79,12 @@ def test_a_class_may_have_any_name_and_its_accuracy_comes_back_from_the_file(tmp
     run.finish(written, {})
     pd.testing.assert_frame_equal(run.predictions, written, check_dtype=False)
     assert measure_test(run.predictions)["accuracy"] == 0.75
+
+
+def test_the_share_of_variance_is_that_of_a_part_which_differs_between_clips_and_classes():
+    random = np.random.default_rng(0)
+    rest, part = random.normal(size=(5000, 4)), 2 * random.normal(size=(5000, 4))
+    assert variance_share(rest + part, rest) == pytest.approx(0.8, abs=0.01)
+    assert variance_share(rest, rest) == 0
+    assert variance_share(rest + random.normal(size=(5000, 1)), rest) == pytest.approx(0)  # every class alike
+    assert variance_share(rest + np.array([1, 2, 3, 4]), rest) == pytest.approx(0)  # every clip alike

@@ -195,3 +195,13 @@ def test_trials_are_no_runs_and_a_diverged_one_counts(changes, file, capsys):
     assert list_runs() == {}
     assert "PRUNED" in trials_of().state.tolist()
     assert "best of 4 trials each" in capsys.readouterr().out
+
+
+def test_the_range_test_finds_rates_at_which_the_loss_falls(changes, capsys, monkeypatch):
+    monkeypatch.setattr(ClipData, "test_dataloader", lambda self: pytest.fail("the test loader was built"))
+    words = [*config.as_overrides(changes), "train.lr=0.01"]
+    assert cli.main(["tune", "baseline", "--rates", *words]) == 0
+    table = pd.read_csv(next((place().results / "tuning" / "rates").rglob("rates.csv")))
+    assert (table.lr.iloc[0], table.lr.is_monotonic_increasing) == (1e-5, True)
+    assert table.smoothed.min() < 0.9 * table.smoothed.iloc[0]
+    assert "the loss falls fastest at train.lr=" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.heads.base import Head
+from hmdb_lib.models.heads.base import Head, TokenNorm
 
 BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
 POSITION = 3 * (2 * BANDS + 1)  # channels of a position
@@ -106,6 +106,12 @@ class AttentionLayer(nn.Module):
         context = normed if self.norm_context is None else self.norm_context(context)
         return self.add(x[:, :queries], self.attention(normed[:, :queries], context))
 
+    def start_open(self) -> None:
+        """Let the attention start with values that it passes on at full strength, and without a bias."""
+        for linear in (self.attention.kv, self.attention.out):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+        nn.init.zeros_(self.attention.out.bias)
+
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention: both residual paths and the feed-forward, B N D."""
         x = x + self.drop(attended)
@@ -120,8 +126,14 @@ class Perceiver(Head):
     Without cross attention the class token goes over the tokens themselves; as in the study they then carry no
     Fourier positions, and where C differs from `width` one linear layer maps them.
 
+    The tokens of an untrained backbone differ little from clip to clip beside what all clips share, and latents, class
+    token and biases are shared by all clips too. Adam moves the head along what is shared by a whole step for whatever
+    classes a batch happens to hold, which drowns what tells clips apart and turns the backbone's gradient every step.
+    So the tokens are read centred, and attention starts open (`python -m benchmarks.starts`).
+
     Args:
         channels, slots, classes: see `Head`.
+        start: `centred`: attention reads the tokens behind a `TokenNorm`, and its layers `start_open`. `published`: neither.
         cross: cross attentions (one head of 64). The second one's queries are what the first group returned.
         self_layers: self-attention layers (eight heads of 64), split evenly over the cross attentions.
         latents: N, the number of latents.
@@ -158,6 +170,7 @@ class Perceiver(Head):
         slots: int,
         classes: int,
         *,
+        start: str = "centred",
         cross: int = 1,
         self_layers: int = 1,
         latents: int = 256,
@@ -184,9 +197,10 @@ class Perceiver(Head):
                 f"differences need a cross attention over all tokens of two time slots or more, not cross={cross}, "
                 f"latents_over_time={latents_over_time} and {slots} slots"
             )
-        self.over_time, self.differences = latents_over_time, differences
+        self.over_time, self.differences, self.gated = latents_over_time, differences, residual_pool
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
+        self.token_norm = TokenNorm(channels) if start == "centred" else nn.Identity()
         self.token_dropout = nn.Dropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
@@ -198,6 +212,10 @@ class Perceiver(Head):
         if self_layers:
             self.class_token = nn.Parameter(torch.randn(1, 1, width) * latent_std)
         self.layers = nn.ModuleList(AttentionLayer(width, 8, **drops) for _ in range(self_layers))
+        if start == "centred":
+            for layer in self.modules():
+                if isinstance(layer, AttentionLayer):
+                    layer.start_open()
         self.norm = nn.LayerNorm(width)
         if residual_pool:
             self.gate = nn.Linear(width, channels, bias=False)
@@ -222,14 +240,14 @@ class Perceiver(Head):
     def classify(self, read: Tensor, pool: Tensor) -> Tensor:
         """What the attention gives, B D, and the tokens' mean, B C, to logits B classes."""
         read = self.norm(read)
-        if hasattr(self, "gate"):
+        if self.gated:
             return self.fc(pool + self.gate(read))
         return self.classifier(read)
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to what the classifier reads, B D."""
         if not self.cross:
-            x = self.token_dropout(tokens.flatten(1, 3))  # B M C
+            x = self.token_dropout(self.token_norm(tokens).flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
                 x = self.projection(x)
             return self._self_attention(self._with_class_token(x), self.layers, last=True)[:, 0]
@@ -247,6 +265,7 @@ class Perceiver(Head):
         precedes them, B 1 H' W' C.
         """
         grid = (slots or tokens.shape[1], tokens.shape[2], tokens.shape[3])
+        tokens, before = self.token_norm(tokens), None if before is None else self.token_norm(before)
         read = [self._placed(tokens, grid, start)]
         if self.differences:
             first = start if before is None else start - 1
