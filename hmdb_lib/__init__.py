@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hmdb_lib.studies.clip_length import judge_lengths
     from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.rejudge import rejudge
+    from hmdb_lib.studies.report import write_report
     from hmdb_lib.studies.study import cost_table, run_study
     from hmdb_lib.studies.tune import tune
     from hmdb_lib.training.experiment import build_model, find_run, load_data, resolve, train
@@ -68,6 +69,7 @@ _HOMES = {
     "run_study": "hmdb_lib.studies.study",
     "set_up": "hmdb_lib.notebook",
     "train": "hmdb_lib.training.experiment",
+    "write_report": "hmdb_lib.studies.report",
     "tune": "hmdb_lib.studies.tune",
 }
 
@@ -105,6 +107,7 @@ __all__ = [
     "train",
     "tune",
     "widgets",
+    "write_report",
 ]
 
 

@@ -1,5 +1,5 @@
 """Figures from tables: needs no torch."""
 
-from hmdb_lib.plots import classes, clips, curves
+from hmdb_lib.plots import architecture, classes, clips, curves
 
-__all__ = ["classes", "clips", "curves"]
+__all__ = ["architecture", "classes", "clips", "curves"]

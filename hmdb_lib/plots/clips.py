@@ -70,6 +70,31 @@ def attention_overlay(
     return figure
 
 
+@mpl.rc_context(STYLE)
+def latent_sheet(maps: np.ndarray, most: int = 6) -> Figure:
+    """Draw where each latent looks, a column a latent and a line a time slot, in multiples of an even weight.
+
+    Args:
+        maps: N T' H' W', each latent's weights over all places, as `attention_maps` of a model gives them for a clip.
+        most: latents shown, from the first on.
+
+    """
+    maps = np.asarray(maps, dtype=float)
+    if maps.ndim != 4:
+        raise ValueError(f"maps {maps.shape}: expected N T' H' W'")
+    shares = maps[:most] * maps[0].size / maps[:most].sum((1, 2, 3), keepdims=True)
+    across, slots = shares.shape[:2]
+    figure = Figure(figsize=(PAGE, 0.4 + 0.95 * slots), layout="constrained")
+    panels = figure.subplots(slots, across, squeeze=False)
+    for (slot, latent), axes in np.ndenumerate(panels):
+        heat = axes.imshow(shares[latent, slot], cmap=HEAT, vmin=0, vmax=max(2.0, shares.max()))
+        _bare(axes)
+        axes.set_title(f"latent {latent}" if slot == 0 else "")
+        axes.set_ylabel(f"slot {slot}" if latent == 0 else "")
+    figure.colorbar(heat, ax=panels, label="1: even weight")
+    return figure
+
+
 def _opacity(heat: np.ndarray) -> np.ndarray:
     """Opacity of the heat, 0..1: the square root lets a half of the most be seen, and nothing of the least."""
     return 0.85 * np.sqrt(heat)

@@ -10,8 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hmdb_lib import config
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
+from hmdb_lib.plots import architecture, classes
 from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
 from hmdb_lib.results.runs import Run
 
@@ -26,6 +28,11 @@ class Table(NamedTuple):
     frozen: bool
     frame: pd.DataFrame
     runs: dict[str, list[Run]]
+
+    @property
+    def stem(self) -> str:
+        """Return the name of its files."""
+        return f"{self.names}-{self.data}{'-frozen' * self.frozen}"
 
     @property
     def title(self) -> str:
@@ -54,8 +61,11 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     """Draw every table of a results folder into `folder` (None: its figures/); return the files, sorted.
 
     `<table>.png`: accuracies with their intervals, a panel a data set. `<table>-<data>-curves.png`: loss and accuracy
-    of training and validation, row by row. `parameters.png`: what every row of them costs. The same results give the
-    same bytes. Raises UserError where there is no table.
+    of training and validation, row by row. `<table>-<data>-confusion.png`: which classes the row that validation would
+    choose takes for which, where sources are enough for an interval. `<table>-rows.png`: in what the rows of every table of
+    experiments.yaml differ.
+    `parameters.png`: what every row of them costs. The same results give the same bytes. Raises UserError where there is
+    no table.
     """
     tables = read_tables(results)
     if not tables:
@@ -63,11 +73,19 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     figures = {"parameters": parameters([table.frame for table in tables])}
     for names in sorted({table.names for table in tables}):
         figures[names] = accuracies([table for table in tables if table.names == names])
+    for name, rows in config.tables().items():
+        figures[f"{name}-rows"] = architecture.rows({row: config.load(row, ["data.dataset=hmdb51"]) for row in rows})
     for table in tables:
+        best = table.frame.index[table.frame.best_on_validation & table.frame.accuracy_low.notna()]
+        for row in best:
+            predictions = pd.concat([run.predictions for run in table.runs[row]])
+            figure = classes.confusion(predictions)
+            figure.suptitle(f"{row}, {table.title}", size=8)
+            figures[f"{table.stem}-confusion"] = figure
         if any(len(run.metrics) for runs in table.runs.values() for run in runs):
-            figures[f"{table.names}-{table.data}{'-frozen' * table.frozen}-curves"] = learning_curves(table)
+            figures[f"{table.stem}-curves"] = learning_curves(table)
     folder = folder or results / "figures"
-    return [_save(figure, folder / f"{name}.png") for name, figure in sorted(figures.items())]
+    return [save(figure, folder / f"{name}.png") for name, figure in sorted(figures.items())]
 
 
 @mpl.rc_context(STYLE)
@@ -150,7 +168,8 @@ def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, file: Path) -> Path:
+def save(figure: Figure, file: Path) -> Path:
+    """Write a figure as a PNG in which nothing but the figure stands; return the file."""
     with whole_file(file, keep_suffix=True) as part:
         figure.savefig(part, dpi=140, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return file

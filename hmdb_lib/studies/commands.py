@@ -1,4 +1,4 @@
-"""Define the commands `hmdb study`, `tune`, `audit`, `cost` and `figures`. Needs no torch before they run."""
+"""Define the commands `hmdb study`, `tune`, `audit`, `cost`, `figures` and `report`. Needs no torch before they run."""
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
@@ -75,6 +75,10 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     figures = subparsers.add_parser("figures", help="draw every table of the results folder into its figures/")
     figures.add_argument("--to", type=Path, metavar="FOLDER", help="another folder for the pictures")
     figures.set_defaults(run=_figures)
+    report = subparsers.add_parser("report", help="write one HTML file of a table or a run, to hand in or to print")
+    report.add_argument("name", metavar="TABLE | RUN", help="of results/tables, or <row>/<run> of results/runs")
+    report.add_argument("--to", type=Path, metavar="FILE", help="default: results/reports/<name>.html")
+    report.set_defaults(run=_report)
 
 
 def _changes(asked: argparse.Namespace) -> list[str]:
@@ -133,3 +137,9 @@ def _figures(asked: argparse.Namespace) -> None:
     from hmdb_lib.plots import figures
 
     print(*figures.draw(environment.place().results, asked.to), sep="\n")
+
+
+def _report(asked: argparse.Namespace) -> None:
+    from hmdb_lib.studies.report import write_report
+
+    print(write_report(asked.name, asked.to))

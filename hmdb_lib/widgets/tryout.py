@@ -11,8 +11,9 @@ from hmdb_lib.data.video import Size, read_frames, scan
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.plots.classes import along_time
+from hmdb_lib.plots.pages import film
 from hmdb_lib.widgets.camera import Camera
-from hmdb_lib.widgets.views import Look, Shown, View, film, interactive, live, to_html
+from hmdb_lib.widgets.views import Look, Shown, View, interactive, live, to_html
 
 
 def try_out(classifier: Classifier, video: Path | str) -> Shown:

@@ -6,9 +6,7 @@ Widgets are shown inside a Jupyter kernel. Plain Python, and HMDB_WIDGETS=off in
 notebook is run and nobody looks, as papermill and nbconvert do: a kernel cannot tell), give the still picture.
 """
 
-import base64
 import html
-import io
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +20,6 @@ import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
-from PIL import Image
 
 from hmdb_lib.config import Config
 from hmdb_lib.environment import place
@@ -30,6 +27,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.plots.classes import video_prediction
 from hmdb_lib.plots.clips import batch_before_after, contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
+from hmdb_lib.plots.pages import film, picture
 from hmdb_lib.results.metrics import classes_of, correct, read_only
 from hmdb_lib.results.runs import Run, list_runs
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
 Shown = ipywidgets.Widget | HTML
 
-DPI = 140
 MOST = 8  # runs in one figure, as many as can be told apart
 # Where the kernel is gone JupyterLab writes a line of text in the widget's place, just before its copy.
 NO_DEAD_WIDGETS = "<style>.jp-OutputArea-child:has(+ * .still) > :last-child:not(:has(*)) { display: none }</style>"
@@ -109,9 +106,7 @@ def to_html(look: Look) -> str:
     if isinstance(look, str):
         return look
     if isinstance(look, Figure):
-        file = io.BytesIO()
-        look.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
-        return _embedded(file, "png")
+        return picture(look)
     if isinstance(look, pd.DataFrame):
         return look.style.format(precision=0, thousands=" ", na_rep="").to_html()
     return "<br>".join(map(to_html, look))
@@ -178,16 +173,6 @@ def batch_sheet(data: "ClipData", config: Config) -> Figure:
 def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
     """Make the same window into HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     return film(*_read_window(data, video, start, seconds, frames), speed)
-
-
-def film(clip: np.ndarray, times: np.ndarray, speed: float = 1.0) -> str:
-    """Make frames uint8 T H W C, shown at `times` (seconds), into HTML of a film that loops."""
-    first, *others = map(Image.fromarray, clip)
-    file = io.BytesIO()
-    # Browsers slow down films of less than 20 ms a frame.
-    pause = max(20, round(1000 * (times[-1] - times[0]) / max(len(clip) - 1, 1) / speed))
-    first.save(file, "gif", save_all=True, append_images=others, duration=pause, loop=0)
-    return _embedded(file, "gif")
 
 
 def model_sizer() -> Shown:
@@ -301,7 +286,3 @@ def _slider(name: str, low: float, high: float, value: float, step: float = 1) -
     """Redraws when it is let go, not on the way."""
     kind = ipywidgets.IntSlider if isinstance(low, int) else ipywidgets.FloatSlider
     return kind(value, min=low, max=high, step=step, description=name, continuous_update=False)
-
-
-def _embedded(file: io.BytesIO, kind: str) -> str:
-    return f'<img style="max-width: 100%" src="data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"/>'

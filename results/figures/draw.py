@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from hmdb_lib import config, environment
+from hmdb_lib.plots import architecture, figures
 from hmdb_lib.plots import curves as plots
-from hmdb_lib.plots import figures
 from hmdb_lib.results.intervals import interval
 from hmdb_lib.training import experiment as training
 from hmdb_lib.widgets import views as widgets
@@ -26,7 +27,26 @@ def main(folder: Path = FIGURES) -> None:
     metrics = pd.read_csv(FIGURES / "first_run.csv")
     plots.save(plots.training_curves(metrics, "cross1_self1", chance=1 / 8), folder / "first_run")
     plots.save(fifty_intervals(), folder / "intervals")
+    plots.save(architecture.clip_to_classes(shapes()), folder / "architecture")
     figures.draw(FIGURES.parent, folder)
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Run a clip of the size of HMDB51's through the proposed model, without memory for its numbers."""
+    with torch.device("meta"):
+        model = training.build_model(config.load("cross1_self1", ["data.dataset=hmdb51"])).eval()
+        clip = torch.empty(1, 3, 16, 112, 112)
+        tokens = model.backbone(clip)
+        latents = (model.head.latents.shape[-2], model.head.latents.shape[-1])
+        return {
+            "clip\nC T H W": clip.shape[1:],
+            "CNN\nR(2+1)D-18": tokens.shape[1:],
+            "tokens\nM C": (tokens.shape[1:4].numel(), tokens.shape[4]),
+            "cross attention\nlatents read": latents,
+            "self attention\nbetween latents": latents,
+            "class token": latents[1:],
+            "classes": model.head(tokens).shape[1:],
+        }
 
 
 def fifty_intervals(accuracy: float = 0.6, sources: int = 20) -> Figure:

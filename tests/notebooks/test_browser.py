@@ -14,9 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from helpers.made_results import write_results
 from playwright.sync_api import sync_playwright
 
 from hmdb_lib.environment import ROOT
+from hmdb_lib.studies.report import write_report
+from hmdb_lib.widgets.views import NO_DEAD_WIDGETS
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 # Chromium's own calls home, which would fail as page errors where there is no network.
@@ -137,6 +140,32 @@ class Opened:
 def opened(browser, lab):
     page = browser.new_page(viewport={"width": 1400, "height": 1200}, service_workers="block")
     yield lambda name: Opened(page, f"{lab}/{name}.ipynb?reset")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1400, 380])
+def test_a_report_fits_the_screen_and_asks_for_nothing(browser, width, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
+    write_results(tmp_path)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    asked, errors = [], []
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or asked.append(request.url))
+    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    page.goto(write_report("depth-tiny-frozen").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert asked == errors == []
+    page.close()
+
+
+@pytest.mark.parametrize(("inner", "alive"), [("Loading widget...", False), ("<div>a slider</div>", True)])
+def test_a_dead_widget_is_hidden_where_its_picture_stays(browser, inner, alive):
+    page = browser.new_page()
+    page.set_content(
+        f"<div class='jp-OutputArea-child'><div></div><div id='widget'>{inner}</div></div>"
+        f"<div class='jp-OutputArea-child'><div></div><div>{NO_DEAD_WIDGETS}<div class='still'>kept</div></div></div>"
+    )
+    assert page.locator("#widget").is_visible() == alive
+    assert page.locator(".still").is_visible()
     page.close()
 
 

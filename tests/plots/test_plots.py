@@ -6,6 +6,8 @@ import pytest
 from helpers.made import CLASSES, ROWS, made_batch, made_clip, made_metrics, made_predictions, made_table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from hmdb_lib import config
+from hmdb_lib.plots import architecture
 from hmdb_lib.plots import classes as plots_classes
 from hmdb_lib.plots import clips as plots_clips
 from hmdb_lib.plots import curves as plots
@@ -39,6 +41,9 @@ FIGURES = {
     "contact_sheet": lambda: plots_clips.contact_sheet({"catch": made_clip(9), "chew": made_clip(9)}),
     "attention_overlay": lambda: plots_clips.attention_overlay(made_clip(), np.random.default_rng(0).random((2, 7, 7))),
     "attention_overlay_of_one_frame": lambda: plots_clips.attention_overlay(made_clip(1), np.ones((1, 4, 4))),
+    "latent_sheet": lambda: plots_clips.latent_sheet(np.random.default_rng(0).random((8, 2, 7, 7))),
+    "clip_to_classes": lambda: architecture.clip_to_classes({"clip": (3, 16, 112, 112), "CNN": (2, 7, 7, 512)}),
+    "rows": lambda: architecture.rows({row: config.load(row) for row in config.tables()["compared"]}),
     "batch_before_after": lambda: plots_clips.batch_before_after(*made_batch()),
     "batch_before_after_of_one": lambda: plots_clips.batch_before_after(*made_batch(1)),
 }
@@ -184,3 +189,18 @@ def test_clips_are_undone_of_their_normalisation_before_they_are_shown():
 def test_maps_of_a_whole_batch_are_refused_with_the_shapes_named():
     with pytest.raises(ValueError, match=r"expected T H W C and T' H' W'"):
         plots_clips.attention_overlay(made_clip(), np.ones((2, 1, 4, 4)))
+
+
+def test_a_latents_weights_are_told_in_multiples_of_an_even_one():
+    maps = np.full((2, 1, 2, 2), 0.25)
+    maps[1] = [[[1.0, 0.0], [0.0, 0.0]]]
+    even, one = (axes.images[0].get_array() for axes in plots_clips.latent_sheet(maps).axes[:2])
+    assert even.tolist() == [[1, 1], [1, 1]]
+    assert one.tolist() == [[4, 0], [0, 0]]
+
+
+def test_a_row_shows_the_blocks_that_are_kept_and_its_layers_in_order():
+    axes = architecture.rows({"row": config.load("blocks4_cross2_self12")}).axes[0]
+    colours = [patch.get_facecolor()[:3] for patch in axes.patches[:8]]
+    assert [colour != (1.0, 1.0, 1.0) for colour in colours] == [True] * 4 + [False] * 4
+    assert "".join(text.get_text() for text in axes.texts if len(text.get_text()) == 1) == 2 * "CSSSSSS"
