@@ -164,6 +164,7 @@ class Perceiver(Section):
     latents: Count
     width: Count
     latent_std: Positive
+    start: Literal["centred", "published"]
     share_latents: bool
     latents_over_time: bool
     differences: bool
@@ -500,7 +501,10 @@ def restore(tree: Mapping[str, Any]) -> Config:
 def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A whole document under the keys of today, what it lacks taken from config.yaml."""
     current: dict[str, Any] = {}
-    for key, value in up_to_date(dict(_flatten(tree))).items():
+    given = up_to_date(dict(_flatten(tree)))
+    if "perceiver.train_cross" in given and given.get("model.head") == "perceiver":  # a whole record, from before
+        given.setdefault("perceiver.start", "published")
+    for key, value in given.items():
         _put(current, key, value)
     _fill(current, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
     return current

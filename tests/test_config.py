@@ -120,6 +120,13 @@ def test_a_file_that_is_older_than_a_key_gets_the_keys_value_of_today(tmp_path):
     assert config.load(file=older) == config.load()
 
 
+@pytest.mark.parametrize(("row", "start"), [("cross1_self1", "published"), ("baseline", "centred")])
+def test_a_record_of_before_the_start_could_be_chosen_keeps_the_start_that_its_attention_had(row, start, tmp_path):
+    older = tmp_path / "config.yaml"
+    older.write_text("\n".join(line for line in config.load(row).to_yaml().splitlines() if "  start:" not in line))
+    assert config.load(file=older).perceiver.start == start
+
+
 def test_auto_means_hmdb51_where_its_videos_are_and_the_sample_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HMDB_DATA", str(tmp_path))
     assert config.load().data.dataset == "sample"

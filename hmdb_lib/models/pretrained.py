@@ -15,6 +15,7 @@ from hmdb_lib.models.backbones.base import State
 from hmdb_lib.models.build import VideoModel
 
 LAST = ("head.fc.", "head.classifier.")  # what tells classes apart
+LATER = "head.token_norm."  # what checkpoints of before lack: at its start it changes nothing but training
 FC = {"head.fc.weight", "head.fc.bias"}
 # Before there were heads their parameters had these names, beside `backbone.` or `videomae.`.
 OLD_HEAD = ("latents", "cross.", "class_token", "positions", "layers.", "projection.", "norm.", "gate.", "fc.")
@@ -132,7 +133,7 @@ def fill(model: VideoModel, state: State, source: str, *, fresh_last: bool = Fal
         state = model.backbone.adopt(state)
     cut = tuple(f"backbone.{block}." for block in model.backbone.cut)
     state = {key: value for key, value in state.items() if not key.startswith(cut)}
-    required = set(own)
+    required = {key for key in own if not key.startswith(LATER)}
     if fresh_last:
         state = {key: value for key, value in state.items() if not key.startswith(LAST)}
         required = {key for key in required if not key.startswith(LAST)}

@@ -39,6 +39,7 @@ VARIANTS = {
     "self1_of_6_blocks": ("hybrid", SMALL | {"blocks": 6, "cross": 0}),
     "partly_frozen": ("hybrid", SMALL | {"frozen": 3}),
     "cross_not_trained": ("hybrid", SMALL | {"train_cross": False}),
+    "published_start": ("hybrid", SMALL | {"start": "published"}),
     "bert_of_4_blocks": ("bert", {"blocks": 4}),
     "baseline_of_2_blocks": ("r2plus1d", {"blocks": 2}),
     "depth_34": ("r2plus1d", {"depth": 34, "blocks": 4}),

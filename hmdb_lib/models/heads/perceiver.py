@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.heads.base import Head
+from hmdb_lib.models.heads.base import Head, TokenNorm
 
 BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
 POSITION = 3 * (2 * BANDS + 1)  # channels of a position
@@ -106,6 +106,21 @@ class AttentionLayer(nn.Module):
         context = normed if self.norm_context is None else self.norm_context(context)
         return self.add(x[:, :queries], self.attention(normed[:, :queries], context))
 
+    @torch.no_grad()
+    def start_open(self) -> None:
+        """Let the attention start as an average that keeps its size: values and output orthogonal, no bias.
+
+        Of a self attention the output undoes the values, so that it gives the mean of its normed inputs.
+        """
+        out, width = self.attention.out, self.attention.out.in_features
+        values = self.attention.kv.weight[width:]
+        nn.init.orthogonal_(values)
+        if self.norm_context is None:
+            out.weight.copy_(values.T)
+        else:
+            nn.init.orthogonal_(out.weight, gain=math.sqrt(out.out_features / width))
+        nn.init.zeros_(out.bias)
+
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention: both residual paths and the feed-forward, B N D."""
         x = x + self.drop(attended)
@@ -120,8 +135,14 @@ class Perceiver(Head):
     Without cross attention the class token goes over the tokens themselves; as in the study they then carry no
     Fourier positions, and where C differs from `width` one linear layer maps them.
 
+    The tokens of an untrained backbone differ little from clip to clip beside what all clips share, and latents, class
+    token and biases are shared by all clips too. Adam moves the head along what is shared by a whole step for whatever
+    classes a batch happens to hold, which drowns what tells clips apart and turns the backbone's gradient every step.
+    So attention reads centred tokens, and starts as an average of them at full strength (`python -m benchmarks.starts`).
+
     Args:
         channels, slots, classes: see `Head`.
+        start: `centred`: attention reads the tokens behind a `TokenNorm`, and its layers `start_open`. `published`: neither.
         cross: cross attentions (one head of 64). The second one's queries are what the first group returned.
         self_layers: self-attention layers (eight heads of 64), split evenly over the cross attentions.
         latents: N, the number of latents.
@@ -158,6 +179,7 @@ class Perceiver(Head):
         slots: int,
         classes: int,
         *,
+        start: str = "centred",
         cross: int = 1,
         self_layers: int = 1,
         latents: int = 256,
@@ -187,6 +209,7 @@ class Perceiver(Head):
         self.over_time, self.differences, self.gated = latents_over_time, differences, residual_pool
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
+        self.token_norm: nn.Module = TokenNorm(channels) if start == "centred" else nn.Identity()
         self.token_dropout = nn.Dropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
@@ -198,6 +221,9 @@ class Perceiver(Head):
         if self_layers:
             self.class_token = nn.Parameter(torch.randn(1, 1, width) * latent_std)
         self.layers = nn.ModuleList(AttentionLayer(width, 8, **drops) for _ in range(self_layers))
+        opened: list[Any] = [*self.cross, *self.layers] if start == "centred" else []
+        for layer in opened:
+            layer.start_open()
         self.norm = nn.LayerNorm(width)
         if residual_pool:
             self.gate = nn.Linear(width, channels, bias=False)
@@ -229,7 +255,7 @@ class Perceiver(Head):
     def attend(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to what the classifier reads, B D."""
         if not self.cross:
-            x = self.token_dropout(tokens.flatten(1, 3))  # B M C
+            x = self.token_dropout(self.token_norm(tokens).flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
                 x = self.projection(x)
             return self._self_attention(self._with_class_token(x), self.layers, last=True)[:, 0]
@@ -247,6 +273,7 @@ class Perceiver(Head):
         precedes them, B 1 H' W' C.
         """
         grid = (slots or tokens.shape[1], tokens.shape[2], tokens.shape[3])
+        tokens, before = self.token_norm(tokens), None if before is None else self.token_norm(before)
         read = [self._placed(tokens, grid, start)]
         if self.differences:
             first = start if before is None else start - 1
