@@ -52,6 +52,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--short-side", type=whole_number, metavar="PIXELS", help="shorter side; keeps each video's shape"
     )
     parser.add_argument(
+        "--no-antialias", action="store_true", help="resize as the study did, for data.antialias=false (not for a side)"
+    )
+    parser.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100 (default: %(default)s)"
     )
     parser.add_argument(
@@ -72,7 +75,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
     parser.add_argument(
-        "--clips", type=int, default=32, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
+        "--clips", type=int, default=128, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
     )
     parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
 
@@ -126,8 +129,12 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _extract(arguments: argparse.Namespace) -> None:
     from data_prep.extract import Setting, extract
+    from hmdb_lib.data.video import Size
 
-    size = arguments.short_side or tuple(arguments.size)
+    if arguments.short_side and arguments.no_antialias:
+        raise UserError("--no-antialias goes with --size, not with --short-side")
+    height, width = arguments.size
+    size = arguments.short_side or Size(height, width, not arguments.no_antialias)
     setting = Setting(size, None if arguments.raw else arguments.quality)
     extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
 

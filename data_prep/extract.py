@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.find import find_videos
 from hmdb_lib.data.parallel import parallel_map
-from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members
-from hmdb_lib.data.video import VideoError, scan
+from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_members, store_name
+from hmdb_lib.data.video import Size, VideoError, scan
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import parts_of, report_refusals, require_disk, sha256_of, whole_file
+from hmdb_lib.progress import Bar
 
 HMDB51_FRAMES = 629_238
 FIRST = 16  # videos, spread over all, from which the size of the whole is told
@@ -30,13 +30,13 @@ FIRST = 16  # videos, spread over all, from which the size of the whole is told
 
 @dataclass(frozen=True)
 class Setting:
-    """Say how frames are stored: (height, width) or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
+    """Say how frames are stored: the size or the shorter side in pixels; JPEG quality 1 to 100, None for raw."""
 
-    size: tuple[int, int] | int = (128, 171)
+    size: Size | tuple[int, int] | int = (128, 171)
     quality: int | None = 90
 
     def __post_init__(self) -> None:
-        sides = self.size if isinstance(self.size, tuple) else (self.size,)
+        sides = self.size[:2] if isinstance(self.size, tuple) else (self.size,)
         if min(sides) < 1:
             raise UserError(f"size {self.size}: pixels are at least 1")
         if self.quality is not None and not 1 <= self.quality <= 100:
@@ -45,11 +45,22 @@ class Setting:
     @property
     def folder(self) -> str:
         """Name the store's usual folder below the data set's root, where training looks for it."""
-        return f"frames-short{self.size}" if isinstance(self.size, int) else "frames-{}x{}".format(*self.size)
+        return f"frames-short{self.size}" if isinstance(self.size, int) else store_name(self.size)
+
+    @property
+    def asked(self) -> list[int] | int:
+        """The size as a packed file's header has it."""
+        return self.size if isinstance(self.size, int) else list(self.size[:2])
+
+    @property
+    def antialias(self) -> bool:
+        """Whether frames are resized with antialiasing."""
+        return isinstance(self.size, int) or Size.whole(self.size).antialias
 
     def __str__(self) -> str:
         side = f"shorter side {self.size}" if isinstance(self.size, int) else "{}x{}".format(*self.size)
-        return f"{side}, " + ("raw" if self.quality is None else f"JPEG quality {self.quality}")
+        how = "" if self.antialias else " without antialiasing"
+        return f"{side}{how}, " + ("raw" if self.quality is None else f"JPEG quality {self.quality}")
 
 
 @dataclass
@@ -80,7 +91,7 @@ def extract(
 ) -> Done:
     """Decode the videos of `root` (below `videos/`, or else its class folders) into a frame store.
 
-    The store is `root/frames-<height>x<width>` (or `frames-short<side>`) unless `to` names a folder. `workers`:
+    The store is `root/frames-<height>x<width>` (or `frames-short<side>`, or with `-no-antialias` behind it) unless `to` names a folder. `workers`:
     processes, one a CPU by default. `shards`: that many tar files rather than a file a video. `part` (k, n): only the
     k-th of n equal parts of the files, for n machines that share the work. Prints what it finds and what the whole
     will take. Videos that cannot be decoded are named and left out. Raises UserError when none can be, or there are
@@ -106,11 +117,11 @@ def extract(
             for path, reason in done.again.items():
                 if reason not in reasons:
                     reasons.add(reason)
-                    tqdm.write(f"{path}: {reason}; extracted again, and so is every other one of which this is true")
+                    Bar.write(f"{path}: {reason}; extracted again, and so is every other one of which this is true")
             if number == FIRST < len(jobs) and total.source_bytes:
                 sources = sum((videos / path).stat().st_size for job in jobs for path in job.paths)
                 whole = total.bytes / total.source_bytes * sources
-                tqdm.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
+                Bar.write(f"after {total.videos} videos: all together will take about {whole / 1e9:.3g} GB")
                 there = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
                 require_disk(store, whole - there, "the frame store")
     _tell(total)
@@ -126,8 +137,7 @@ def extract_frames(config: Config) -> Done:
     """
     from hmdb_lib.data.load import data_root  # noqa: PLC0415 - processes that decode must not wait for torch to load
 
-    height, width = config.data.resize
-    return extract(data_root(config, place()), Setting((height, width)))
+    return extract(data_root(config, place()), Setting(Size.of(config.data)))
 
 
 @dataclass(frozen=True)
@@ -223,8 +233,9 @@ def _jobs(store: Path, videos: Path, paths: list[str], setting: Setting, shards:
 def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
     """Why a packed file cannot stay."""
     header, state = packed.header, video.stat()
-    there = Setting(tuple(header["asked"]) if isinstance(header["asked"], list) else header["asked"], header["quality"])
-    if there != setting:
+    asked, antialias = header["asked"], header.get("antialias", True)
+    there = Setting(Size(asked[0], asked[1], antialias) if isinstance(asked, list) else asked, header["quality"])
+    if (there.asked, there.antialias, there.quality) != (setting.asked, setting.antialias, setting.quality):
         return f"stale, made with {there}"
     source = header["source"]
     same_time = state.st_mtime_ns == source["mtime_ns"]
@@ -249,7 +260,8 @@ def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
 
     timeline = scan(video, write, setting.size)
     header = {
-        **{"quality": setting.quality, "asked": setting.size, "height": shape[0], "width": shape[1]},
+        **{"quality": setting.quality, "asked": setting.asked, "antialias": setting.antialias},
+        **{"height": shape[0], "width": shape[1]},
         **{"frames": timeline.frames, "fps": timeline.fps, "even": timeline.is_even, "source": source, "crc32": check},
     }
     block = json.dumps(header).encode() + b"\n" + np.array(offsets, "<i8").tobytes()

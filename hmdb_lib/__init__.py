@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from data_prep.hmdb51.verify import Whole, find_problems
     from hmdb_lib import plots, widgets
     from hmdb_lib.config import list_rows, load_config
+    from hmdb_lib.doctor import examine
     from hmdb_lib.environment import place
     from hmdb_lib.errors import UserError
     from hmdb_lib.features.probe import probe
     from hmdb_lib.inference.classifier import load_model
     from hmdb_lib.notebook import set_up
-    from hmdb_lib.results.runs import list_runs, results_table
-    from hmdb_lib.results.tables import published
+    from hmdb_lib.results.runs import list_runs, overfitting_table, results_table
+    from hmdb_lib.results.tables import published, read_table
     from hmdb_lib.studies.audit import audit
     from hmdb_lib.studies.clip_length import judge_lengths
     from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.study import cost_table, run_study
+    from hmdb_lib.studies.tune import tune
     from hmdb_lib.training.experiment import build_model, find_run, load_data, resolve, train
 
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
     "audit": "hmdb_lib.studies.audit",
     "build_model": "hmdb_lib.training.experiment",
     "cost_table": "hmdb_lib.studies.study",
+    "examine": "hmdb_lib.doctor",
     "extract_frames": "data_prep.extract",
     "find_problems": "data_prep.hmdb51.verify",
     "find_run": "hmdb_lib.training.experiment",
@@ -53,14 +56,17 @@ _HOMES = {
     "load_model": "hmdb_lib.inference.classifier",
     "make_pairs": "data_prep.drawn.pairs",
     "make_sample": "data_prep.drawn.sample",
+    "overfitting_table": "hmdb_lib.results.runs",
     "place": "hmdb_lib.environment",
     "probe": "hmdb_lib.features.probe",
     "published": "hmdb_lib.results.tables",
+    "read_table": "hmdb_lib.results.tables",
     "resolve": "hmdb_lib.training.experiment",
     "results_table": "hmdb_lib.results.runs",
     "run_study": "hmdb_lib.studies.study",
     "set_up": "hmdb_lib.notebook",
     "train": "hmdb_lib.training.experiment",
+    "tune": "hmdb_lib.studies.tune",
 }
 
 __all__ = [
@@ -69,6 +75,7 @@ __all__ = [
     "audit",
     "build_model",
     "cost_table",
+    "examine",
     "extract_frames",
     "find_problems",
     "find_run",
@@ -82,15 +89,18 @@ __all__ = [
     "load_model",
     "make_pairs",
     "make_sample",
+    "overfitting_table",
     "place",
     "plots",
     "probe",
     "published",
+    "read_table",
     "resolve",
     "results_table",
     "run_study",
     "set_up",
     "train",
+    "tune",
     "widgets",
 ]
 

@@ -15,7 +15,7 @@ import hmdb_lib.training.commands
 from hmdb_lib import environment
 
 ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
-KEYED = ("train", "study", "audit", "features", "probe")  # commands that take key=value
+KEYED = ("train", "study", "tune", "audit", "features", "probe")  # commands that take key=value
 
 
 def entry() -> int:

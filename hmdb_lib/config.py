@@ -22,6 +22,8 @@ from hmdb_lib.errors import UserError
 
 CONFIG = environment.shipped("config.yaml")
 EXPERIMENTS = environment.shipped("experiments.yaml")
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, five times as fast where PyYAML has libyaml
+OF_EXPERIMENTS = ("rows", "tables", "search")  # parts of experiments.yaml that a configuration may have more of
 
 # Backbone -> its published weights, what model.pretrained=auto stands for.
 WEIGHTS = {
@@ -39,6 +41,11 @@ RENAMED = {
     "model.name": "model.backbone and model.head",
     "model.depth": "model.backbone",
     "videomae.variant": "model.backbone",
+    # Rows: 32 frames were 4 seconds in one and 2 in another.
+    "hybrid_32frames": "cross1_self1_4seconds",
+    "hybrid_64frames": "cross1_self1_8seconds",
+    "baseline_64frames": "baseline_8seconds",
+    "bert_64frames": "bert_8seconds",
 }
 
 Count = Annotated[int, Field(ge=1)]
@@ -47,6 +54,13 @@ Number = Annotated[float, Field(strict=False)]
 Positive = Annotated[float, Field(strict=False, gt=0)]
 NotNegative = Annotated[float, Field(strict=False, ge=0)]
 Share = Annotated[float, Field(strict=False, ge=0, lt=1)]
+
+# Keys of the backbone, and of what stored tokens cannot do: who changes one trains the backbone.
+ABOUT_THE_BACKBONE = {
+    *(f"model.{key}" for key in ("backbone", "pretrained", "blocks", "width", "frozen")),
+    *(f"train.{key}" for key in ("objective", "randaugment", "erasing", "mixup", "cutmix", "backbone_lr")),
+    *(f"train.{key}" for key in ("frozen_epochs", "layer_decay", "sync_batch_norm", "checkpointing")),
+}
 
 
 class Section(BaseModel):
@@ -72,8 +86,9 @@ class Data(Section):
     sampling: Literal["window", "segments"]
     clip_seconds: Positive | None
     frame_step: Positive | None
-    short: Literal["loop", "last"]
+    short: Literal["loop", "last", "stretch"]
     resize: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    antialias: bool
     crop: Count
     flip: bool
     normalize: Literal["weights", "published"]
@@ -102,11 +117,6 @@ class Data(Section):
         if self.crop > min(self.resize):
             raise ValueError(f"crop={self.crop} does not fit into resize={self.resize}")
         return self
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Pixels H, W that every frame is scaled to."""
-        return self.resize[0], self.resize[1]
 
     def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
@@ -198,6 +208,7 @@ class Pool(Section):
     """The average."""
 
     norm: bool
+    dropout: Share
 
 
 class VideoMAE(Section):
@@ -221,11 +232,16 @@ class Train(Section):
     lr: Positive
     backbone_lr: Positive
     attention_lr: Positive | None
+    lr_clips: Count | None
     frozen_epochs: Annotated[int, Field(ge=0)]
     layer_decay: Annotated[float, Field(strict=False, gt=0, le=1)]
     weight_decay: NotNegative
-    schedule: Literal["cosine", "constant"]
+    decay_all: bool
+    schedule: Literal["cosine", "steps", "constant"]
+    step_epochs: Count
+    step_factor: Annotated[float, Field(strict=False, gt=0, le=1)]
     warmup_epochs: NotNegative
+    patience: Count | None
     clip_norm: NotNegative
     label_smoothing: Share
     randaugment: bool
@@ -242,12 +258,6 @@ class Train(Section):
     devices: Count | Literal["auto"]
     machines: Count
     precision: Literal["auto", "bf16", "fp16", "fp32"]
-
-    @model_validator(mode="after")
-    def _warm_up_ends(self) -> "Train":
-        if self.warmup_epochs > self.epochs:
-            raise ValueError(f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}")
-        return self
 
     @model_validator(mode="after")
     def _one_device_is_tried(self) -> "Train":
@@ -273,6 +283,13 @@ class Train(Section):
             raise ValueError("objective=masked goes with neither final_fit nor ema")
         return self
 
+    @property
+    def rate_factor(self) -> float:
+        """What the rates are multiplied by: the clips of a step to those that they are given for."""
+        if self.lr_clips is None or self.batch_size == "auto":  # auto: the batch is not found yet
+            return 1.0
+        return self.batch_size * self.accumulate / self.lr_clips
+
 
 class Evaluate(Section):
     """How many clips of a video are judged, and how they agree."""
@@ -280,7 +297,7 @@ class Evaluate(Section):
     clips: Count | Literal["all", "consecutive"]
     crops: Literal[1, 3]
     vote: Literal["mean", "majority"]
-    validation_clips: Count
+    validation_clips: Count | Literal["all", "consecutive"]
 
 
 class Config(Section):
@@ -290,6 +307,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None
     seed: Annotated[int, Field(ge=0)]
     quick: bool
+    trials: Annotated[int, Field(ge=0)]
     data: Data
     model: Model
     perceiver: Perceiver
@@ -307,9 +325,32 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _patience_has_an_accuracy_to_watch(self) -> "Config":
+        if self.train.patience and (self.train.objective == "masked" or not self.data.validation_share):
+            raise ValueError(
+                "train.patience watches validation accuracy: set it to null with objective=masked or without validation"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits_into_the_run(self) -> "Config":
+        train = self.train
+        if self.quick or self.data.dataset == "sample":  # checks of few epochs, whatever a row's schedule says
+            return self
+        if train.warmup_epochs > train.epochs:
+            raise ValueError(f"warmup_epochs={train.warmup_epochs} is more than epochs={train.epochs}")
+        if train.schedule == "steps" and train.step_epochs >= train.epochs:
+            told = f"step_epochs={train.step_epochs} is not less than epochs={train.epochs}"
+            raise ValueError(f"{told}: the rate would never fall; give fewer, or schedule=constant")
+        return self
+
+    @model_validator(mode="after")
     def _segments_are_not_consecutive(self) -> "Config":
-        if self.data.sampling == "segments" and self.evaluate.clips == "consecutive":
-            raise ValueError("evaluate.clips=consecutive goes with data.sampling=window alone; give a number or all")
+        for key in ("clips", "validation_clips"):
+            if self.data.sampling == "segments" and getattr(self.evaluate, key) == "consecutive":
+                raise ValueError(
+                    f"evaluate.{key}=consecutive goes with data.sampling=window alone; give a number or all"
+                )
         return self
 
     @model_validator(mode="after")
@@ -379,30 +420,41 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     """The experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
-    its `when_sample` part, if the sample data set is used; the row's differences in
+    its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
+    true or the row or an override is about the backbone (see `ABOUT_THE_BACKBONE`); the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
     name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
     has. Raises UserError for anything that is not valid.
     """
-    tree = _read(file)
-    for_sample, for_quick = (
-        up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}")) for part in ("when_sample", "when_quick")
-    )
+    tree = read(file)
+    for part in OF_EXPERIMENTS:
+        tree.pop(part, None)
+    when = {
+        part: up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}"))
+        for part in ("when_sample", "when_sample_end_to_end", "when_quick")
+    }
     tree = _completed(tree)
-    given = up_to_date({_first_key(key): value for key, value in map(_override, overrides)}, tell=True)
-    row = row or given.pop("row", None)
-    differences = {} if row is None else {"row": row} | up_to_date(find_row(row), tell=True)
+    given = parse(overrides)
+    row = _current_row(row or given.pop("row", None))
+    differences = {} if row is None else {"row": row} | up_to_date(find_row(row, file), tell=True)
     differences.pop("question", None)
+    by_split = differences.pop("by_split", None)
 
     def asked(key: str) -> Any:
         return given.get(key, differences.get(key, dict(_flatten(tree)).get(key)))
 
+    if by_split is not None:
+        differences |= _of_split(by_split, asked("data.split"), row)
     dataset = asked("data.dataset")
     given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
+    quick, sample = asked("quick") is True, given["data.dataset"] == "sample"
+    trains = bool((differences.keys() | given.keys()) & ABOUT_THE_BACKBONE) or asked("evaluate.clips") == "consecutive"
+    end_to_end = asked("model.frozen") != "all" and (quick or trains)
     layers = [
-        (f"{file.name}, when_sample", for_sample, given["data.dataset"] == "sample"),
+        (f"{file.name}, when_sample", when["when_sample"], sample and not end_to_end),
+        (f"{file.name}, when_sample_end_to_end", when["when_sample_end_to_end"], sample and end_to_end),
         (f"experiments.yaml, {row}", differences, True),
-        (f"{file.name}, when_quick", for_quick, asked("quick") is True),
+        (f"{file.name}, when_quick", when["when_quick"], quick),
         ("command line", given, True),
     ]
     known = set(_keys(Config))
@@ -416,6 +468,20 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         raise UserError(_first_problem(error, file.name, given, known)) from None
+
+
+def parse(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` words into dotted keys as they are called today. Raises UserError."""
+    return up_to_date({_first_key(key): value for key, value in map(_override, overrides)}, tell=True)
+
+
+def _of_split(by_split: Any, split: Any, row: str | None) -> dict[str, Any]:
+    if split not in by_split:
+        raise UserError(
+            f"row {row} was tuned for split {', '.join(map(str, by_split))}, whose validation videos may be test videos of "
+            f"split {split}; tune it for that split too, with hmdb tune ... --splits {split}"
+        )
+    return by_split[split]
 
 
 def load_config(row: str | None = None, *, quick: bool = False, file: Path | str = CONFIG, **changes: Any) -> Config:
@@ -441,16 +507,17 @@ def as_overrides(changes: Mapping[str, Any]) -> list[str]:
     return [f"{key}={_as_yaml(value)}" for key, value in changes.items()]
 
 
-def list_rows(*names: str) -> dict[str, str]:
+def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
     """List rows, and the rows of tables, of experiments.yaml (without names: all rows) with the question of each.
 
-    Raises UserError for a name that is neither a row nor a table.
+    `file`: a configuration with rows and tables of its own. Raises UserError for a name that is neither a row nor a table.
 
     Example:
         >>> hl.list_rows("attention_depth", "baseline")
 
     """
-    known, groups = rows(), tables()
+    known, groups = rows(file), tables(file)
+    names = tuple(map(_current_row, names))
     for name in names:
         if name not in known.keys() | groups.keys():
             raise UserError(
@@ -461,19 +528,31 @@ def list_rows(*names: str) -> dict[str, str]:
     return {row: known[row]["question"] for row in chosen}
 
 
-def rows() -> dict[str, dict[str, Any]]:
-    """The named rows of experiments.yaml: the question each asks, and the dotted keys in which it differs."""
-    return _read(EXPERIMENTS)["rows"]
+def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
+    """The named rows of experiments.yaml and `file`: the question each asks, and the dotted keys in which it differs."""
+    return read(EXPERIMENTS)["rows"] | read(file).get("rows", {})
 
 
-def tables() -> dict[str, list[str]]:
-    """The tables of experiments.yaml: which rows stand in each, in order."""
-    return _read(EXPERIMENTS)["tables"]
+def tables(file: Path = CONFIG) -> dict[str, list[str]]:
+    """The tables of experiments.yaml and `file`: which rows stand in each, in order."""
+    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    return {name: table["rows"] for name, table in named.items()}
 
 
-def find_row(name: str) -> dict[str, Any]:
-    """One row of experiments.yaml. Raises UserError naming the nearest when there is none of that name."""
-    known = rows()
+def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
+    """All that experiments.yaml or `file` says of a table, see there; empty for another name."""
+    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    return named.get(name, {})
+
+
+def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
+    """What `hmdb tune` searches, by part of a model: `file`'s own part `search` in place of that of experiments.yaml."""
+    return read(file).get("search") or read(EXPERIMENTS)["search"]
+
+
+def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
+    """One row of experiments.yaml or `file`. Raises UserError naming the nearest when there is none of that name."""
+    known = rows(file)
     if name not in known:
         raise UserError(
             f"row {name!r} is not in experiments.yaml{_nearest(name, known)}; python train.py --help lists them"
@@ -481,9 +560,10 @@ def find_row(name: str) -> dict[str, Any]:
     return dict(known[name])
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
+    """Read a YAML file of keys. Raises UserError."""
     try:
-        tree = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        tree = yaml.load(Path(file).read_text(encoding="utf-8"), LOADER)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); is the path right?") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -506,7 +586,7 @@ def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
         given.setdefault("perceiver.start", "published")
     for key, value in given.items():
         _put(current, key, value)
-    _fill(current, {key: value for key, value in _read(CONFIG).items() if not key.startswith("when_")})
+    _fill(current, {key: value for key, value in read(CONFIG).items() if not key.startswith("when_")})
     return current
 
 
@@ -543,9 +623,16 @@ def up_to_date(changes: Mapping[str, Any], *, tell: bool = False) -> dict[str, A
     return new
 
 
+def _current_row(name: Any) -> Any:
+    """Take a row's old name for the new one, and print that."""
+    if name in RENAMED:
+        now_called(name)
+    return RENAMED.get(name, name)
+
+
 @cache
 def now_called(key: str) -> None:
-    """Print what an old key is called now, the first time."""
+    """Print what an old key or row is called now, the first time."""
     print(f"{key} is now called {RENAMED[key]}", file=sys.stderr)
 
 

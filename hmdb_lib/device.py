@@ -13,12 +13,17 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Device:
-    """Name what computes, in which number format, and one line that says why."""
+    """Name what computes, in which number format, and why in that one."""
 
     kind: str  # cuda, mps or cpu
     precision: str  # bf16, fp16 or fp32
     name: str
-    reason: str
+    why: str
+
+    @property
+    def reason(self) -> str:
+        """Say all of it in a line."""
+        return f"{self.name}, {self.precision}: {self.why}"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -43,7 +48,7 @@ def choose_device(kind: str = "auto", precision: str = "auto") -> Device:
     best, reason = _best_precision(chosen)
     if precision != "auto":
         best, reason = precision, "as asked for"
-    return Device(chosen, best, name, f"{name}, {best}: {reason}")
+    return Device(chosen, best, name, reason)
 
 
 def _best_precision(kind: str) -> tuple[str, str]:

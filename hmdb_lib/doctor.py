@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from packaging.requirements import Requirement
 
+from hmdb_lib import environment
 from hmdb_lib.data.video import read_frames, write_video
 from hmdb_lib.device import choose_device
 from hmdb_lib.environment import IN_CHECKOUT, ROOT, Place, cores
@@ -24,8 +25,14 @@ TOLD = ("torch", "torchvision", "lightning", "transformers", "huggingface-hub", 
 RUN = 2e9  # bytes: the checkpoints of the largest row
 
 
-def examine(place: Place) -> int:
-    """Print versions, device, folders, disk and token, then each thing that would fail; return 2 if there is one."""
+def examine(place: Place | None = None) -> int:
+    """Print versions, device, folders, disk and token, then each thing that would fail; return 2 if there is one.
+
+    Example:
+        >>> problems = hl.examine()
+
+    """
+    place = place or environment.place()
     print(f"python {platform.python_version()} on {platform.platform()}, {cores()} cores")
     print(*(f"{name} {_version(name) or 'missing'}" for name in TOLD), sep="\n")
     print(f"device: {choose_device().reason}\nplace: {place.name}")
@@ -48,7 +55,10 @@ def examine(place: Place) -> int:
     print(f"token for the hub: {token}")
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         print("the hub is switched off (HF_HUB_OFFLINE): only what its cache holds can be had")
-    print(*(f"would fail: {problem}" for problem in problems) if problems else ["nothing that would fail"], sep="\n")
+    print(
+        *(f"would fail: {problem}" for problem in problems) if problems else ["ready: nothing that would fail"],
+        sep="\n",
+    )
     return 2 if problems else 0
 
 

@@ -4,6 +4,7 @@ Imported before anything is installed, so the top of this file needs the standar
 """
 
 import importlib.metadata
+import platform
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,10 @@ def set_up() -> None:
     from hmdb_lib.device import choose_device  # noqa: PLC0415 - torch may just have been installed
 
     place, device = environment.place(), choose_device()
-    print(f"{place.name}; {device.reason}\ndata: {place.data}\nresults: {place.results}")
+    gpu = "no GPU" if device.kind == "cpu" else f"GPU {device.name}"
+    versions = f"Python {platform.python_version()}, torch {installed('torch')}"
+    print(f"{place.name}; {gpu}, {environment.cores()} cores, {versions}")
+    print(f"computes in {device.precision}: {device.why}\ndata: {place.data}\nresults: {place.results}")
     if device.kind == "cpu" and place.name != "local":
         click = {"colab": "Runtime > Change runtime type > T4 GPU", "kaggle": "Settings > Accelerator > GPU T4 x2"}
         print(f"no GPU: {click[place.name]}, then run this cell again; quick = True needs none")
@@ -110,6 +114,9 @@ def _show_figures() -> None:
     except NameError:
         return
     shell.run_line_magic("matplotlib", "inline")
+    import matplotlib as mpl  # noqa: PLC0415 - it may just have been installed
+
+    mpl.rcParams["figure.dpi"] = 150  # figures are as wide as a paper's column, which is a third of a screen at 72
 
 
 def _tell_errors_in_a_line() -> None:
@@ -120,6 +127,9 @@ def _tell_errors_in_a_line() -> None:
 
     def tell(shell: Any, kind: type, error: BaseException, trace: Any, tb_offset: int | None = None) -> list[str]:
         rooms = {frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(trace)}
+        if isinstance(error, KeyboardInterrupt):
+            print(f"stopped: {error}" if str(error) else "stopped; run the cell again")
+            return ["stopped"]
         try:
             with report_refusals() if rooms & {"hmdb_lib", "data_prep"} else nullcontext():
                 raise error
@@ -130,4 +140,4 @@ def _tell_errors_in_a_line() -> None:
             shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
             return []
 
-    shell.set_custom_exc((UserError, OSError, UnicodeEncodeError), tell)
+    shell.set_custom_exc((UserError, OSError, UnicodeEncodeError, KeyboardInterrupt), tell)

@@ -71,6 +71,7 @@ def tiny_experiment(tiny_videos) -> Callable[..., Config]:
         "train.batch_size": 4,
         "train.lr": 1e-3,
         "train.warmup_epochs": 0,
+        "train.step_epochs": 1,
         "train.precision": "fp32",
         "evaluate.clips": 2,
     }

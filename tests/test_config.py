@@ -64,6 +64,24 @@ def test_the_sample_sizes_apply_only_when_the_sample_is_used():
     assert config.load(overrides=["data=hmdb51"]).data.frames == 16
 
 
+@pytest.mark.parametrize(
+    ("row", "overrides", "frozen"),
+    [
+        ("cross1_self1", [], True),
+        ("bert", ["data.frames=16"], True),
+        ("cross1_self1", ["model=r2plus1d_18", "model.frozen=all"], True),
+        ("cross1_self1", ["quick=true"], False),
+        ("cross1_self1", ["model.frozen=0"], False),
+        ("blocks4_cross1_self6", [], False),
+        ("as_published", [], False),
+        ("masked_hybrid", [], False),
+        ("cross1_self1", ["train.mixup=0.8"], False),
+    ],
+)
+def test_heads_train_on_the_samples_frozen_tokens_where_nothing_is_said_of_the_backbone(row, overrides, frozen):
+    assert config.load(row, ["data=sample", *overrides]).frozen == frozen
+
+
 def test_the_command_line_wins_over_row_and_sample_sizes():
     assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
         ("model.head", "bert"),
@@ -87,6 +105,54 @@ def test_every_row_is_valid_asks_a_question_and_differs_only_in_known_keys(row):
 def test_every_row_of_a_table_exists():
     assert {row for table in config.tables().values() for row in table} <= set(config.rows())
     assert not config.tables().keys() & config.rows().keys(), "a study could not tell which is meant"
+
+
+# Keys in which every row may differ from another: its name.
+OWN = {"row"}
+
+
+@pytest.mark.parametrize("name", config.tables())
+def test_rows_of_a_table_differ_in_the_keys_that_its_caption_names_and_in_no_other(name):
+    table = config.find_table(name)
+    first, *others = (config.load(row, ["data=hmdb51"]).flat() for row in table["rows"])
+    differing = {key for key in first if any(row[key] != first[key] for row in others)}
+    exceptions = table.get("besides", {})
+    assert differing - OWN == {*table["varies"], *(key for keys in exceptions.values() for key in keys)}
+    assert all(reason.strip() for reason in exceptions), "each exception has its reason"
+
+
+@pytest.mark.parametrize("name", config.tables())
+def test_all_that_a_table_says_of_its_rows_is_of_rows_that_it_has(name):
+    table = config.find_table(name)
+    assert table.keys() <= {"rows", "varies", "besides", "against", "judged", "note"}
+    against = table.get("against", {})
+    assert {*against, *table.get("judged", {}), *(row for rows in against.values() for row in rows)} <= {*table["rows"]}
+
+
+@pytest.mark.parametrize("name", ["longer", "denser", "compared"])
+def test_rows_are_held_against_a_row_of_equal_seconds_and_equal_frame_rate(name):
+    for reference, rows in config.find_table(name)["against"].items():
+        spans = {(row.data.frames, row.data.clip_seconds) for row in map(config.load, [reference, *rows])}
+        assert len(spans) == 1
+
+
+def test_longer_keeps_the_frame_rate_and_denser_the_seconds():
+    longer, denser = (
+        [config.load(row, ["data=hmdb51"]).data for row in config.tables()[t]] for t in ("longer", "denser")
+    )
+    assert {data.frames / data.clip_seconds for data in longer} == {8.0}
+    assert {data.clip_seconds for data in denser} == {2.0}
+
+
+def test_the_old_name_of_a_row_still_works_and_the_new_one_is_told_once(capsys):
+    config.now_called.cache_clear()
+    assert config.load("hybrid_32frames") == config.load("cross1_self1_4seconds")
+    assert list(config.list_rows("bert_64frames")) == ["bert_8seconds"]
+    assert config.load(overrides=["row=hybrid_32frames"]).row == "cross1_self1_4seconds"
+    assert capsys.readouterr().err.splitlines() == [
+        "hybrid_32frames is now called cross1_self1_4seconds",
+        "bert_64frames is now called bert_8seconds",
+    ]
 
 
 def test_every_line_of_config_yaml_is_commented():

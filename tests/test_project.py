@@ -20,7 +20,7 @@ from hmdb_lib.inference import hub
 LAYERS = re.findall(
     r"\w+",
     """
-    errors files environment
+    errors files environment progress
     config device
     models
     data

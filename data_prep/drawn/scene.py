@@ -8,8 +8,8 @@ from PIL import Image, ImageChops, ImageDraw
 
 from data_prep.drawn.figure import MOTIONS, SEAT, Colour, Joints, act, draw_figure, hue, random_body, shade
 
-HEIGHT, WIDTH = 240, 320
-FRAMES = (40, 120)
+HEIGHT, WIDTH = 180, 240
+FRAMES = (20, 60)
 YAW = {"wave": (10, 40), "clap": (10, 40)}  # degrees away from the camera
 SIDEWAYS = (35, 70)  # the other motions
 DRAWN = 2  # drawn at twice the size, then halved: smooth edges

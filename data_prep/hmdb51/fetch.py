@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
-from tqdm.auto import tqdm
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_refusals, require_disk, sha256_of
+from hmdb_lib.progress import Bar
 
 
 class FetchError(UserError):
@@ -76,7 +76,7 @@ def retry(
         error = state.outcome and state.outcome.exception()
         assert error
         assert state.next_action
-        tqdm.write(f"connection lost ({one_line(error)}), next attempt in {state.next_action.sleep:.0f} s")
+        Bar.write(f"connection lost ({one_line(error)}), next attempt in {state.next_action.sleep:.0f} s")
 
     Retrying(
         retry=retry_if_exception(is_temporary),
@@ -109,7 +109,7 @@ def _continue(url: str, part: Path, timeout: float) -> None:
         require_disk(part.parent, left, f"the rest of {part.stem}")
         with (
             part.open("ab" if have else "wb") as file,
-            tqdm(desc=part.stem, total=have + left if left else None, initial=have, unit="B", unit_scale=True) as bar,
+            Bar(desc=part.stem, total=have + left if left else None, initial=have, unit="B", unit_scale=True) as bar,
         ):
             for chunk in response.iter_raw():
                 file.write(chunk)

@@ -15,6 +15,7 @@ from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.video import VideoError, scan
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import sha256_of, whole_file
+from hmdb_lib.progress import Bar
 
 SPLITS = (1, 2, 3)
 DEEP = ["frames", "size", "fps"]
@@ -150,7 +151,9 @@ def _read_manifest(file: Path) -> pd.DataFrame:
 
 def _describe_all(root: Path, deep: bool, workers: int | None) -> tuple[pd.DataFrame, list[str]]:
     videos = root / "videos"
-    rows = thread_map(partial(_describe, deep, videos), _avi_files(videos), desc="verify", max_workers=workers)
+    rows = thread_map(
+        partial(_describe, deep, videos), _avi_files(videos), desc="verify", max_workers=workers, tqdm_class=Bar
+    )
     problems = [row.pop("problem") for row in rows if "problem" in row]
     table = pd.DataFrame(rows, columns=["path", *DEEP, "bytes", "sha256"])
     table["class"] = [path.partition("/")[0] for path in table.path]

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config, Data
 from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
-from hmdb_lib.data.store import FrameStore, Source
-from hmdb_lib.data.video import VideoError, read_frames, scan
+from hmdb_lib.data.store import FrameStore, Source, store_name
+from hmdb_lib.data.video import Size, VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.progress import Bar, tell
 
 OFFICIAL_CLASSES, OFFICIAL = 51, {"train": 3570, "test": 1530}  # of each of HMDB51's three splits
 
@@ -35,9 +35,9 @@ def load(config: Config, place: Place) -> ClipData:
     folder = video_folder(data.dataset, root)
     identity = identify(videos, folder)
     counts = videos.role.value_counts()
-    print(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+    tell(f"data: {root}, {videos.label.nunique()} classes, " + ", ".join(f"{n} {role}" for role, n in counts.items()))
     # A user's own folder may hold another kind of manifest.csv.
-    files = Videos(folder, data.size, None if data.dataset == "folder" else root / "manifest.csv")
+    files = Videos(folder, Size.of(data), None if data.dataset == "folder" else root / "manifest.csv")
     source = choose_source(data.store, root, files, videos.path.tolist())
     if data.on_error == "stop":
         check_videos([folder / path for path in videos.path])
@@ -73,7 +73,7 @@ def read_table(config: Config, place: Place) -> tuple[pd.DataFrame, pd.DataFrame
     """
     data, root = config.data, data_root(config, place)
     if data.dataset == "sample":
-        print("data: the sample data set of drawn figures, not HMDB51")
+        tell("data: the sample data set of drawn figures, not HMDB51")
         if not root.exists():
             raise UserError(f"{root}: the sample data set is not there; hmdb sample {root} makes it")
     elif data.dataset == "folder" and not data.root:
@@ -100,7 +100,7 @@ def read_table(config: Config, place: Place) -> tuple[pd.DataFrame, pd.DataFrame
         print(told)
         stop_at_loss(videos, {path: f"{folder / path}: not on disk" for path in absent.path}, data)
     if shortfall:
-        print(f"data: {shortfall}" + "; hmdb verify names them" * (data.dataset == "hmdb51"))
+        tell(f"data: {shortfall}" + "; hmdb verify names them" * (data.dataset == "hmdb51"))
     if data.limit is not None:  # a check of few videos, whichever are there
         absent = absent.head(0)
     cut = videos.attrs["cut"]
@@ -180,11 +180,11 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
     `python -m data_prep extract` makes in `root`, if it is there. What a store does not hold, or holds torn or stale,
     is read from the videos. Raises UserError when a store that was named has nothing of use.
     """
-    height, width = videos.size
-    command = f"python -m data_prep extract {root} --size {height} {width}"
-    folder = root / f"frames-{height}x{width}" if store == "auto" else Path(store).expanduser()
+    height, width, antialias = videos.size
+    command = f"python -m data_prep extract {root} --size {height} {width}" + " --no-antialias" * (not antialias)
+    folder = root / store_name(videos.size) if store == "auto" else Path(store).expanduser()
     if store == "none" or (store == "auto" and not folder.is_dir()):
-        print(f"frames: decoded from {videos}" + (f"; {command} makes this faster" if store == "auto" else ""))
+        tell(f"frames: decoded from {videos}" + (f"; this makes it faster:\n  {command}" if store == "auto" else ""))
         return videos
     if not folder.is_dir():
         raise UserError(f"data.store={store}: there is no such folder; {command} makes a frame store")
@@ -196,7 +196,7 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
             raise UserError(f"data.store={store}: has none of the {len(paths)} videos for data.resize ({example})")
         print(f"frames: decoded from {videos}; {folder} has none that can be used ({example}); {command} mends it")
         return videos
-    print(
+    tell(
         f"frames: read from {frames}"
         + (f", but {len(missed)} of {len(paths)} from the videos ({example}); {command} mends it" if missed else "")
     )
@@ -206,7 +206,7 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
 def check_videos(paths: list[Path]) -> None:
     """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
     with ProcessPoolExecutor(cores()) as pool:
-        reasons = [r for r in tqdm(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
+        reasons = [r for r in Bar(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
     if reasons:
         raise UserError(
             f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import Source
-from hmdb_lib.data.video import Timeline, VideoError, read_frames, scan
+from hmdb_lib.data.video import Size, Timeline, VideoError, read_frames, scan
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_refusals
@@ -27,8 +27,8 @@ class Videos:
     A `manifest` (manifest.csv as `python -m data_prep` writes it) tells them for the files that it has counted.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int], manifest: Path | None = None) -> None:
-        self.folder, self.size = Path(folder), size
+    def __init__(self, folder: Path, size: Size | tuple[int, int], manifest: Path | None = None) -> None:
+        self.folder, self.size = Path(folder), Size.whole(size)
         self.timelines = _read_timelines(manifest) if manifest and manifest.exists() else {}
 
     def __str__(self) -> str:
@@ -154,7 +154,7 @@ class ClipData(L.LightningDataModule):
         *,
         batch_size: int,
         test_clips: int | str,
-        validation_clips: int,
+        validation_clips: int | str,
         workers: int | str = "auto",
         seed: int = 0,
         choose_on: str = "validation",

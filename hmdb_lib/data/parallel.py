@@ -8,10 +8,9 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
+from hmdb_lib.progress import Bar
 
 
 def parallel_map(
@@ -25,11 +24,11 @@ def parallel_map(
     """
     workers = min(workers or cores(), len(jobs))
     if workers <= 1:
-        yield from tqdm(map(work, jobs), desc, len(jobs), unit=unit)
+        yield from Bar(map(work, jobs), desc, len(jobs), unit=unit)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
     try:
-        yield from tqdm(pool.map(work, jobs), desc, len(jobs), unit=unit)
+        yield from Bar(pool.map(work, jobs), desc, len(jobs), unit=unit)
     except BrokenProcessPool:
         raise UserError(
             f"{desc}: a process was killed, perhaps for memory; call again, finished work is kept"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ClipRule:
     """Cut clips of `frames` frames: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
 
-    `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame. A
-    frame that stays on show for longer than the clip's step is taken as often as that.
+    `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame,
+    `stretch` spreads the clip's frames over all of the video's. A frame that stays on show for longer than the clip's step is taken as often as that.
     With `sampling` segments a clip is one frame from each of `frames` equal parts of the whole video (Temporal Segment
     Networks, arXiv 1608.00859): a random one to train on, evenly spread ones to judge by; the other settings say
     nothing. Raises UserError.
@@ -120,10 +120,15 @@ class ClipRule:
         In a video of fewer frames a second than the clip has, each frame of the clip stands for an equal part of it.
         """
         if self.frame_step is not None:
-            return self.frame_step / timeline.fps
-        assert self.clip_seconds is not None
-        both_ends = (self.clip_seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
-        return max(both_ends, self.clip_seconds / self.frames)
+            step = self.frame_step / timeline.fps
+        else:
+            assert self.clip_seconds is not None
+            step = self._step_over(self.clip_seconds, timeline)
+        return min(step, self._step_over(timeline.duration, timeline)) if self.short == "stretch" else step
+
+    def _step_over(self, seconds: float, timeline: Timeline) -> float:
+        both_ends = (seconds - 1 / timeline.fps) / max(self.frames - 1, 1)
+        return max(both_ends, seconds / self.frames)
 
     def _end(self, timeline: Timeline) -> float:
         """Compute the last moment that a clip may take: the last frame's, or later while that stays on show."""

@@ -21,7 +21,7 @@ import numpy as np
 import simplejpeg  # as libjpeg-turbo decodes; torchvision's JPEG functions are slower and deprecated
 from PIL import Image
 
-from hmdb_lib.data.video import Timeline, VideoError
+from hmdb_lib.data.video import Size, Timeline, VideoError
 from hmdb_lib.files import is_gone
 
 ENDING = ".frames"
@@ -47,7 +47,8 @@ class Source(Protocol):
 class Packed:
     """Read one video's packed file. `start` and `size` are its place in bytes; in a shard that is a part of the file.
 
-    `header`: `quality` (None: raw), `asked` (the size that was asked for), `height`, `width`, `frames`, `fps`, `even`
+    `header`: `quality` (None: raw), `asked` (the size that was asked for), `antialias` (how it was resized; older files
+    lack it: true), `height`, `width`, `frames`, `fps`, `even`
     (constant rate), `source` (the video's `bytes`, `mtime_ns` and `sha256`), `crc32` (of all the frames' bytes).
     """
 
@@ -116,12 +117,14 @@ class Packed:
 class FrameStore:
     """Read frames by index from a store, with the methods of `loader.Videos`.
 
-    `size` is (height, width) of what `read` gives; frames stored larger are made smaller. What the store does not
+    `size` is that of what `read` gives; frames stored larger are made smaller, with antialiasing alone. What the store does not
     have is read from `otherwise`, so that a store which is not finished is of use.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int] | None = None, otherwise: Source | None = None) -> None:
-        self.folder, self.size, self.otherwise = Path(folder), size, otherwise
+    def __init__(
+        self, folder: Path, size: Size | tuple[int, int] | None = None, otherwise: Source | None = None
+    ) -> None:
+        self.folder, self.size, self.otherwise = Path(folder), size and Size.whole(size), otherwise
         self.shards = dict(entry for file in sorted(self.folder.glob("*.tar")) for entry in shard_members(file))
         self.opened: dict[str, Packed] = {}
         self.passed_over: dict[str, str] = {}
@@ -142,8 +145,8 @@ class FrameStore:
         if not isinstance(source, Packed):
             return source.read(path, indices)
         frames = source.read(indices)
-        if self.size and frames.shape[1:3] != self.size:
-            height, width = self.size
+        if self.size and frames.shape[1:3] != self.size[:2]:
+            height, width, _ = self.size
             small = (Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR) for frame in frames)
             frames = np.stack([np.asarray(frame) for frame in small])
         return frames
@@ -151,8 +154,8 @@ class FrameStore:
     def look(self, paths: Iterable[str], videos: Path) -> dict[str, str]:
         """Open every video's packed file, so that no worker has to; returns path -> reason of what is passed over.
 
-        Reasons: there is none, it is torn, its frames are smaller than `size`, or the file in `videos` has another
-        number of bytes than the one that was extracted. No video is decoded, no frame read.
+        Reasons: there is none, it is torn, its frames are smaller than `size` or were resized another way, or the file
+        in `videos` has another number of bytes than the one that was extracted. No video is decoded, no frame read.
         """
         for path in paths:
             try:
@@ -164,6 +167,10 @@ class FrameStore:
             video = Path(videos) / path
             if self.size and (height < self.size[0] or width < self.size[1]):
                 self.passed_over[path] = f"too small: {height}x{width}"
+            elif self.size and packed.header.get("antialias", True) != self.size.antialias:
+                self.passed_over[path] = f"made {'without' if self.size.antialias else 'with'} antialiasing"
+            elif self.size and not self.size.antialias and (height, width) != self.size[:2]:
+                self.passed_over[path] = f"of another size: {height}x{width}"
             elif video.exists() and video.stat().st_size != packed.header["source"]["bytes"]:
                 self.passed_over[path] = "stale: the video has changed"
             else:
@@ -180,6 +187,12 @@ class FrameStore:
                 return self.otherwise
             self.opened[path] = self.open(path)
         return self.opened[path]
+
+
+def store_name(size: Size | tuple[int, int]) -> str:
+    """Name the usual folder, below a data set's root, of the store of this size."""
+    height, width, antialias = Size.whole(size)
+    return f"frames-{height}x{width}" + "-no-antialias" * (not antialias)
 
 
 def shard_members(file: Path) -> list[tuple[str, tuple[Path, int, int]]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import av.container
@@ -22,6 +22,9 @@ from av.video.reformatter import VideoReformatter
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import is_gone
+
+if TYPE_CHECKING:
+    from hmdb_lib.config import Data
 
 _PYAV = int(av.__version__.split(".")[0])
 # swscale starts its threads anew for every frame, which doubles the time of a small one. Before PyAV 17 it had none.
@@ -35,6 +38,28 @@ _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 
 class VideoError(UserError):
     """Report a file that cannot be used as video: `<path>: <reason>`."""
+
+
+class Size(NamedTuple):
+    """Hold the pixels that frames are resized to, as displayed.
+
+    With `antialias` false each new pixel is made of the four nearest old ones, however many lie between.
+    """
+
+    height: int
+    width: int
+    antialias: bool = True
+
+    @classmethod
+    def of(cls, data: "Data") -> "Size":
+        """Take the size from a configuration's section `data`."""
+        height, width = data.resize
+        return cls(height, width, data.antialias)
+
+    @classmethod
+    def whole(cls, size: tuple[Any, ...]) -> "Size":
+        """Take (height, width) for a size with antialiasing; a whole one stays."""
+        return cls(*size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +100,7 @@ class Timeline:
 def scan(
     path: Path | str,
     each: Callable[[np.ndarray], None] | None = None,
-    size: tuple[int, int] | int | None = None,
+    size: Size | tuple[int, int] | int | None = None,
 ) -> Timeline:
     """Decode a whole file once, without converting a pixel, to learn what `read_frames` can give.
 
@@ -105,12 +130,12 @@ def scan(
 
 
 def read_frames(
-    path: Path | str, indices: Sequence[int] | np.ndarray, size: tuple[int, int] | int | None = None
+    path: Path | str, indices: Sequence[int] | np.ndarray, size: Size | tuple[int, int] | int | None = None
 ) -> np.ndarray:
     """Read frames by their index in the decoder's output order, as `scan` counts them: uint8, T H W C, RGB.
 
-    Indices may repeat and stand in any order, and there must be at least one. `size` is (height, width) as displayed, or
-    the shorter side alone; without it all frames get the first one's. Decoding begins at the start (HMDB51's clips have no key frame to seek
+    Indices may repeat and stand in any order, and there must be at least one. `size` is that of the frames, or the
+    shorter side alone; without it all frames get the first one's. Decoding begins at the start (HMDB51's clips have no key frame to seek
     to) and ends at the last wanted frame, and only the wanted ones are converted. Raises VideoError as `scan` does,
     and for an index that the file does not have.
     """
@@ -122,7 +147,7 @@ def read_frames(
 
 
 def stream_frames(
-    path: Path | str, wanted: np.ndarray, size: tuple[int, int] | int | None = None
+    path: Path | str, wanted: np.ndarray, size: Size | tuple[int, int] | int | None = None
 ) -> Iterator[np.ndarray]:
     """`read_frames` one by one, for videos too long to hold: uint8 H W C, at rising indices without repetition."""
     if wanted[0] < 0:
@@ -187,13 +212,17 @@ class _Picture:
         width, height = (frame.height, frame.width) if swap else (frame.width, frame.height)
         return cls(width, height, swap, mirror_rows=(b if swap else d) < 0, mirror_columns=(c if swap else a) < 0)
 
-    def rgb(self, frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int] | int | None) -> np.ndarray:
+    def rgb(
+        self, frame: av.VideoFrame, scaler: VideoReformatter, size: Size | tuple[int, int] | int | None
+    ) -> np.ndarray:
         if isinstance(size, int):
             ratio = size / min(self.height, self.width)
             size = round(self.height * ratio), round(self.width * ratio)
-        height, width = size or (self.height, self.width)
+        height, width, antialias = wanted = Size.whole(size or (self.height, self.width))
         if min(height, width) < 1:
             raise UserError(f"frames of {height} x {width} pixels were asked for; each side needs at least 1 pixel")
+        if not antialias:
+            return _sampled(self.rgb(frame, scaler, None), wanted)
         if self.swap:  # scaled as it is stored, turned after
             height, width = width, height
         # Planar RGB: swscale makes the same pixels in half the time that packed RGB takes it.
@@ -202,6 +231,15 @@ class _Picture:
         if self.swap:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.mirror_rows else 1, :: -1 if self.mirror_columns else 1]
+
+
+def _sampled(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resize as torchvision resizes tensors with antialias=False; uint8 H W C."""
+    import torch  # noqa: PLC0415 - processes that extract with antialiasing must not wait for it
+
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    small = torch.nn.functional.interpolate(pixels, (size.height, size.width), mode="bilinear", align_corners=False)
+    return small[0].permute(1, 2, 0).round().byte().numpy()
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, EvaluationClips, TrainClips, Unreadable, collate
@@ -24,6 +23,7 @@ from hmdb_lib.environment import Place
 from hmdb_lib.features.store import FeatureStore
 from hmdb_lib.files import require_disk
 from hmdb_lib.models.backbones import Backbone
+from hmdb_lib.progress import Bar
 
 VERSION = 1  # raise it whenever the same settings cut or compute other clips
 
@@ -154,7 +154,7 @@ class Tokens:
         at_once = config.train.batch_size if isinstance(config.train.batch_size, int) else 8
         batch_size = max(1, at_once // (wanted.clips or at_once))
         loader = DataLoader(wanted.cut(videos), batch_size, num_workers=data.workers, collate_fn=collate)
-        with tqdm(total=len(videos), desc=f"features, {wanted.kind}", unit="video") as bar:
+        with Bar(total=len(videos), desc=f"features, {wanted.kind}", unit="video") as bar:
             for batch in loader:
                 self.unreadable |= dict(batch["unreadable"])
                 with self.device.autocast():
@@ -186,4 +186,5 @@ def settings(config: Config, backbone: Backbone) -> dict[str, Any]:
         "mean_std": data.mean_std(backbone),
         **{key: getattr(data, key) for key in sampling},
         **({} if data.sampling == "window" else {"sampling": data.sampling}),  # stores of before keep their key
+        **({} if data.antialias else {"antialias": False}),
     }

@@ -47,7 +47,8 @@ class FeatureData(ClipData):
         evaluate = config.evaluate
         self.stored = {"train": tokens.of(clips, Wanted.views(clips, config))}
         judged = {(self.choose_on, self.validation_clips): 1} if config.validates else {}
-        judged |= {("test", self.test_clips): evaluate.crops}
+        if "test" in self.tables:  # `hmdb tune` takes it away
+            judged |= {("test", self.test_clips): evaluate.crops}
         for (role, count), crops in judged.items():
             wanted = Wanted.judged(clips, clips.tables[role], config, count, crops)
             self.stored[f"{role} {count}"] = tokens.of(clips, wanted)

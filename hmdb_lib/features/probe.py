@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 
 from data_prep.load import read_data
 from hmdb_lib import environment, models
@@ -26,6 +25,7 @@ from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens, Wanted
 from hmdb_lib.models import cost
+from hmdb_lib.progress import Bar
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import nll, predictions_table, top_k
 from hmdb_lib.results.runs import Run
@@ -142,7 +142,7 @@ def probe_as_board(config: Config) -> np.ndarray:
     parts = pooled(data, tokens, config)
     train, labels = _together(parts)
     accuracies = []
-    for draw in tqdm(range(DRAWS), "draws"):
+    for draw in Bar(range(DRAWS), "draws"):
         order = np.random.default_rng((config.seed, draw)).permutation(len(labels))
         taken = np.concatenate([order[labels[order] == label][:EXAMPLES] for label in np.unique(labels)])
         model = _fitted(LogisticRegression(max_iter=STEPS), train[taken], labels[taken])

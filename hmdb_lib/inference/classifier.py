@@ -13,13 +13,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from hmdb_lib import models
 from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
-from hmdb_lib.data.video import VideoError, read_frames, scan, stream_frames
+from hmdb_lib.data.video import Size, VideoError, read_frames, scan, stream_frames
 from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
@@ -29,6 +28,7 @@ from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.streaming import classify_in_parts
+from hmdb_lib.progress import Bar
 from hmdb_lib.results.runs import Run
 
 
@@ -80,14 +80,14 @@ class Classifier:
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
         rule = self.rule if frames is None else self.rule.longer(frames)
         loader = DataLoader(
-            Windows(paths, rule, config.data.size, clips, window),
+            Windows(paths, rule, Size.of(config.data), clips, window),
             batch_size=max(1, batch_size // clips) if isinstance(clips, int) else 1,
             num_workers=workers,
             collate_fn=list,
         )
         found: dict[int, list[tuple[float, float, np.ndarray]]] = {}
         skipped: dict[int, str] = {}
-        with tqdm(total=len(paths), desc="videos", unit="video", disable=len(paths) == 1) as bar:
+        with Bar(total=len(paths), desc="videos", unit="video", disable=len(paths) == 1) as bar:
             for items in loader:
                 for item in items:
                     if item.error:
@@ -102,19 +102,19 @@ class Classifier:
             Prediction(paths[number], self.classes, *map(np.array, zip(*found[number], strict=True)))
             for number in sorted(found.keys() - skipped.keys())
         ]
-        return _told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
+        return self._told(predicted, {paths[number]: skipped[number] for number in sorted(skipped)})
 
     def whole_of_each(self, videos: Path | str | Iterable[Path | str]) -> Predictions:
         """`whole` of files, and of the videos in folders (with a bar); errors as `predict` tells them."""
         paths = find_videos([videos] if isinstance(videos, Path | str) else videos)
         predicted, skipped = [], {}
-        for path in tqdm(paths, "videos", unit="video", disable=len(paths) == 1):
+        for path in Bar(paths, "videos", unit="video", disable=len(paths) == 1):
             try:
                 predicted.append(self.whole(path))
             except VideoError as error:
                 skipped[path] = str(error)
-                tqdm.write(f"skipped, cannot be read ({len(skipped)} so far): {error}", file=sys.stderr)
-        return _told(predicted, skipped)
+                Bar.write(f"skipped, cannot be read ({len(skipped)} so far): {error}", file=sys.stderr)
+        return self._told(predicted, skipped)
 
     @torch.inference_mode()
     def whole(self, video: Path | str) -> Prediction:
@@ -142,10 +142,10 @@ class Classifier:
         """Yield the frames at `indices` as normalized clips (crops, 3, T, H, W) of `size` frames each; the last may be longer."""
         data, crops = self.trained.config.data, self.trained.config.evaluate.crops
         if len(indices) <= data.frames:  # a short video's clip may loop
-            shown = iter(read_frames(video, indices, data.size))
+            shown = iter(read_frames(video, indices, Size.of(data)))
         else:
             wanted, counts = np.unique(indices, return_counts=True)
-            frames = stream_frames(video, wanted, data.size)
+            frames = stream_frames(video, wanted, Size.of(data))
             shown = (frame for frame, count in zip(frames, counts, strict=True) for _ in range(count))
         left = len(indices)
         while left:
@@ -175,8 +175,13 @@ class Classifier:
         """Read the middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""
         data = self.trained.config.data
         indices = self.rule.spread(scan(video), 1)[0]
-        frames = torch.from_numpy(read_frames(video, indices, data.size))
+        frames = torch.from_numpy(read_frames(video, indices, Size.of(data)))
         return even_crops(frames[None], data.crop, 1)[0]
+
+    def times(self, video: Path | str) -> np.ndarray:
+        """Return when the frames of `clip` are shown, in seconds (T,). Raises VideoError."""
+        timeline = scan(video)
+        return timeline.times[self.rule.spread(timeline, 1)[0]]
 
     def attention(self, video: Path | str, latents: Sequence[int] = ()) -> Figure:
         """Draw where the model looks in the middle clip of a video, as `hmdb_lib.inference.overlay.maps` finds it.
@@ -198,12 +203,11 @@ class Classifier:
         probabilities = torch.cat([self.probabilities(part) for part in clips.split(batch_size)]).double()
         return [part.mean(0).numpy() for part in probabilities.split([len(part) for part in found])]
 
-
-def _told(predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
-    if not predicted:
-        first, *others = skipped.values()
-        raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
-    return Predictions(predicted, skipped)
+    def _told(self, predicted: list[Prediction], skipped: dict[Path, str]) -> Predictions:
+        if not predicted:
+            first, *others = skipped.values()
+            raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
+        return Predictions(predicted, skipped, self.trained.worth)
 
 
 def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *, window: float = 10.0) -> Predictions:

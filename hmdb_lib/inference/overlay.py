@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.data.video import VideoError, scan, write_video
+from hmdb_lib.data.video import Size, VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.inference.windows import Windows
@@ -38,7 +38,7 @@ def maps(classifier: "Classifier", clip: Tensor, latents: Sequence[int] = ()) ->
 def figure(classifier: "Classifier", video: Path | str, latents: Sequence[int] = ()) -> Figure:
     """Draw the maps over the middle clip of a video. Raises UserError."""
     clip = classifier.clip(video)
-    return attention_overlay(clip.numpy(), maps(classifier, clip, latents))
+    return attention_overlay(clip.numpy(), maps(classifier, clip, latents), times=classifier.times(video))
 
 
 def write(classifier: "Classifier", video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:
@@ -62,13 +62,14 @@ def write(classifier: "Classifier", video: Path | str, file: Path | str, latents
 def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
     """uint8 H 2W C, of a clip for each window of at most so many seconds."""
     data = classifier.trained.config.data
-    for item in Windows([video], classifier.rule, data.size, 1, seconds):
+    for item in Windows([video], classifier.rule, Size.of(data), 1, seconds):
         if item.error:
             raise VideoError(item.error)
         assert item.clips is not None
         (clip,) = even_crops(item.clips, data.crop, 1)
-        # In a window shorter than a clip, the clip's end only starts over.
-        new = math.ceil(len(clip) * min(1, (item.end - item.start) / seconds))
+        # In a window shorter than a clip, the clip's end only starts over, unless the clip is stretched.
+        share = 1 if classifier.rule.short == "stretch" else min(1, (item.end - item.start) / seconds)
+        new = math.ceil(len(clip) * share)
         pictures = overlay_frames(clip.numpy(), maps(classifier, clip, latents))[:new]
         times = math.ceil(HEIGHT / data.crop)
         yield from pictures.repeat(times, axis=1).repeat(times, axis=2)

@@ -1,5 +1,6 @@
 """Hold the predictions of videos, whole and over time, and show them as a table or as text."""
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Hold the predictions of many videos in their order, and the files that could not be read, with the reason."""
+    """Hold the predictions of many videos in their order, and the files that could not be read, with the reason.
+
+    `model` says what the model that made them is worth. A notebook shows them as a table.
+    """
 
     videos: list[Prediction]
     skipped: dict[Path, str]
+    model: str = ""
+
+    def _repr_html_(self) -> str:
+        shown = self.table()
+        shown["video"] = [path.name for path in shown.video]
+        shown = shown.rename(columns={"start": "from, s", "end": "to, s"})
+        keys = ["video", "from, s", "to, s"]
+        styled = shown.set_index(keys).style.format({"probability": "{:.2f}"})
+        styled = styled.format_index("{:.1f}", level=[1, 2]).bar(["probability"], vmin=0, vmax=1, color="#9cc9e8")
+        return f"<p>{html.escape(self.model)}</p>{styled.to_html()}"
 
     def table(self, count: int = 5) -> pd.DataFrame:
         """Tabulate one row a video and rank: video, start, end (seconds), rank, class, probability.
@@ -69,7 +83,7 @@ class Predictions:
         return pd.DataFrame(rows, columns=["video", "start", "end", "rank", "class", "probability"])
 
     def tree(self, count: int = 5) -> dict[str, Any]:
-        """Return what JSON holds: under `videos` a list of video, top and windows (start, end, top); under `skipped` the reasons."""
+        """Return what JSON holds: under `videos` a list of video, top and windows (start, end, top); under `skipped` the reasons, under `model` what it is worth."""
         videos = [
             {
                 "video": str(video.video),
@@ -78,7 +92,11 @@ class Predictions:
             }
             for video in self.videos
         ]
-        return {"videos": videos, "skipped": {str(path): reason for path, reason in self.skipped.items()}}
+        return {
+            "model": self.model,
+            "videos": videos,
+            "skipped": {str(path): reason for path, reason in self.skipped.items()},
+        }
 
     def text(self, count: int = 5) -> str:
         """Format for the terminal: a line a video, and below it one for each window where there are several."""
@@ -87,7 +105,7 @@ class Predictions:
             lines.append(f"{video.video}: {_line(video.top(count))}")
             for start, end, top in video.timeline(count) if len(video.windows) > 1 else []:
                 lines.append(f"  {start:7.1f} to {end:7.1f} s: {_line(top)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.model] if self.model else lines)
 
 
 def _line(top: dict[str, float]) -> str:

@@ -5,6 +5,7 @@ nothing can be executed), and written as such a file, to be handed on.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hmdb_lib.files import remove_dead_parts, whole_file
 from hmdb_lib.models.pretrained import LAST, current_names, read_checkpoint
 from hmdb_lib.results import seen
 from hmdb_lib.results.runs import Run
+from hmdb_lib.results.statistics import range_text
 
 ENDING = ".safetensors"
 FORMAT = "hmdb_lib trained model 1"
@@ -74,6 +76,21 @@ class Trained:
             )
         model.load_state_dict(self.state)
         return model.eval()
+
+    @property
+    def worth(self) -> str:
+        """Say in a line or two what the model reached on its test part, beside guessing, and which classes it knows."""
+        known = f"It knows {len(self.classes)} classes and gives one of them to any video: {', '.join(self.classes)}."
+        test = self.facts.get("test")
+        if not test:
+            return f"What this model is worth was not recorded. {known}"
+        low, chance = test.get("accuracy_low", math.nan), 1 / len(self.classes)
+        interval = range_text(100 * low, 100 * test.get("accuracy_high", math.nan), test.get("sources"), ".1f")
+        doubt = "" if low > chance else " It cannot be told from guessing: believe no answer."
+        return (
+            f"On its test part this model named {100 * test['accuracy']:.1f} % {interval} of {test['videos']:.0f} videos "
+            f"({self.facts.get('data')}); guessing names {100 * chance:.1f} %.{doubt} {known}"
+        )
 
     def describe(self) -> str:
         """All but the weights, as the JSON that travels with them."""

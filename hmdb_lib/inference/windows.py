@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hmdb_lib.data.sampling import ClipRule
-from hmdb_lib.data.video import Timeline, VideoError, scan, stream_frames
+from hmdb_lib.data.video import Size, Timeline, VideoError, scan, stream_frames
 from hmdb_lib.files import report_refusals
 
 
@@ -30,9 +30,7 @@ class Window:
 class Windows(IterableDataset):
     """Yield the windows of many videos one after the other; each worker reads its own videos."""
 
-    def __init__(
-        self, paths: Sequence[Path], rule: ClipRule, size: tuple[int, int], clips: int | str, window: float
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], rule: ClipRule, size: Size, clips: int | str, window: float) -> None:
         self.paths, self.rule, self.size, self.clips, self.window = paths, rule, size, clips, window
 
     def __iter__(self) -> Iterator[Window]:

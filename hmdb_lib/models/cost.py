@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
 from hmdb_lib.models.backbones import Backbone, build_backbone
 from hmdb_lib.models.backbones.resnets import LAYERS
 from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, VJEPA2, VideoMAE, VJEPA2Encoder
 from hmdb_lib.models.build import build, resolve
 from hmdb_lib.models.heads.perceiver import POSITION
+from hmdb_lib.progress import Bar
 
 PASSES = ("forward", "training")
 COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
@@ -207,7 +207,7 @@ def table(rows: Mapping[str, Row], classes: int = 51) -> pd.DataFrame:
 
     """
     lines = {}
-    for row, (name, arguments, frames, size) in tqdm(rows.items(), "counting", unit="row"):
+    for row, (name, arguments, frames, size) in Bar(rows.items(), "counting", unit="row"):
         with torch.device("meta"):
             model = build(name, classes, **arguments)
         work = flops(model, frames, size)

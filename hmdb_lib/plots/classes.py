@@ -63,13 +63,13 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
     shown = table.loc[table.difference.abs().sort_values(kind="stable").index[-most:]].sort_values("difference") * 100
     figure = Figure(figsize=(COLUMN, 0.9 + 0.15 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    gain = shown.difference >= 0
+    places, gain = np.arange(len(shown)), shown.difference >= 0
     for part, colour, hatch in ((gain, COLOURS[0], ""), (~gain, COLOURS[1], "////")):
-        axes.barh(shown.index[part], shown.difference[part], color=colour, hatch=hatch, edgecolor="white", zorder=2)
+        axes.barh(places[part], shown.difference[part], color=colour, hatch=hatch, edgecolor="white", zorder=2)
     errors = shown[["low", "high"]].sub(shown.difference, axis=0).abs().to_numpy().T
-    axes.errorbar(shown.difference, shown.index, xerr=errors, fmt="none", color="black", elinewidth=0.8, capsize=2)
+    axes.errorbar(shown.difference, places, xerr=errors, fmt="none", color="black", elinewidth=0.8, capsize=2)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(shown.index, shown.index)
+    axes.set_yticks(places, shown.index)
     axes.set(xlabel="points, 95 % interval")
     axes.margins(y=0.02)
     figure.suptitle(f"{names[0]} minus {names[1]}\n{len(shown)} of {len(table)} classes")
@@ -80,8 +80,9 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     """Draw accuracy against confidence, in equal bins with 95 % intervals, and the number of videos in each bin.
 
-    Points below the diagonal are over-confident. Videos that could not be read are left out. The error in the title is the expected calibration error of these
-    bins (arXiv 1706.04599).
+    Points below the diagonal are over-confident; hollow ones are of fewer than four sources, too few for an interval.
+    Videos that could not be read are left out. The error in the title is the expected calibration error of these bins
+    (arXiv 1706.04599).
     """
     predictions, classes = read_only(predictions), classes_of(predictions)
     probabilities = predictions[classes].to_numpy(float)
@@ -89,16 +90,19 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     numbers = (confidence * bins).astype(int).clip(upper=bins - 1)
     figure = Figure(figsize=(COLUMN, 3.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="as confident as right")
+    upper.plot([0, 1], [0, 1], "--", color="0.5", linewidth=1, label="accuracy equals confidence")
+    upper.plot([], [], "o", color=COLOURS[0], mfc="white", label="no interval: fewer than four sources")
     for number in sorted(set(numbers)):
         group = predictions[numbers == number]
         found = accuracy_interval(group)
         errors = np.clip([[found.value - found.low], [found.high - found.value]], 0, None)
-        upper.errorbar(confidence[group.index].mean(), found.value, errors, color=COLOURS[0], marker="o", capsize=2)
+        fill = "white" if np.isnan(found.low) else COLOURS[0]
+        at = confidence[group.index].mean()
+        upper.errorbar(at, found.value, errors, color=COLOURS[0], marker="o", mfc=fill, capsize=2)
         lower.bar((number + 0.5) / bins, len(group), width=0.9 / bins, color=COLOURS[0])
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     lower.set(xlabel="confidence", ylabel="videos")
-    upper.legend(loc="lower right")
+    figure.legend(loc="outside lower center")
     if len(predictions):
         labels = predictions.label.map({name: number for number, name in enumerate(classes)}).to_numpy()
         upper.set_title(
@@ -120,12 +124,12 @@ def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
     shown = probabilities[(np.arange(len(probabilities)) < most) | (probabilities.index == prediction.label)]
     figure = Figure(figsize=(COLUMN, 0.8 + 0.22 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    true = shown.index == prediction.label
+    places, true = np.arange(len(shown)), shown.index == prediction.label
     for part, colour, hatch in ((true, COLOURS[0], ""), (~true, COLOURS[1], "////")):
-        axes.barh(shown.index[part], shown[part], color=colour, hatch=hatch, edgecolor="white")
-    for name, value in shown.items():
-        axes.annotate(f"{value:.2f}", (value, name), (2, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_yticks(shown.index, shown.index)
+        axes.barh(places[part], shown[part], color=colour, hatch=hatch, edgecolor="white")
+    for place, value in zip(places, shown, strict=True):
+        axes.annotate(f"{value:.2f}", (value, place), (2, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_yticks(places, shown.index)
     axes.set(xlabel="probability", xlim=(0, 1.12), ylim=(len(shown) - 0.5, -0.5))
     axes.grid(False, axis="y")
     figure.suptitle(f"{prediction.video}\n{prediction.label}: rank {rank + 1} of {len(probabilities)}")
@@ -134,14 +138,28 @@ def video_prediction(prediction: pd.Series, most: int = 5) -> Figure:
 
 @mpl.rc_context(STYLE)
 def along_time(table: pd.DataFrame) -> Figure:
-    """Probabilities of classes along a video, one panel a class: columns start, end (seconds), then the classes."""
+    """Draw probabilities of classes along a video: columns start, end (seconds), then the classes.
+
+    One panel a class, over the seconds; of a single window a bar a class.
+    """
     names = table.columns[2:]
+    weights = table.end - table.start
+    means = pd.Series({name: np.average(table[name], weights=weights) for name in names})
+    if len(table) == 1:
+        figure = Figure(figsize=(PAGE, 0.6 + 0.22 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        axes.barh(range(len(names)), means, color=COLOURS[0])
+        axes.set_yticks(range(len(names)), [f"{name} {value:.2f}" for name, value in means.items()])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel=f"probability, over all {table.end.iloc[0]:.1f} s")
+        return figure
     figure = Figure(figsize=(PAGE, 0.6 + 0.45 * len(names)), layout="constrained")
     panels = np.ravel(figure.subplots(len(names), 1, sharex=True, sharey=True, squeeze=False))
+    highest = max(0.1, float(table[names].to_numpy().max()))
     for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
-        width = table.end - table.start
-        axes.bar(table.start, table[name], width, align="edge", color=COLOURS[number % len(COLOURS)], edgecolor="white")
-        axes.set(ylim=(0, 1), yticks=(0, 1))
-        axes.set_ylabel(f"{name}\n{np.average(table[name], weights=width):.2f}", rotation=0, ha="right", va="center")
+        axes.bar(table.start, table[name], weights, align="edge", color=COLOURS[number % 10], edgecolor="white")
+        axes.set(ylim=(0, 1.05 * highest), yticks=(0, round(highest, 2)))
+        axes.set_ylabel(f"{name}\n{means[name]:.2f}", rotation=0, ha="right", va="center")
+    panels[0].set_title("probability; beside the names its mean over the video", loc="left")
     panels[-1].set_xlabel("seconds")
     return figure

@@ -1,6 +1,6 @@
 """Figures of frames: clips beside each other, before and after augmentation, and under a model's attention."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from hmdb_lib.plots.curves import PAGE, STYLE
 
-HEAT, ALPHA = "magma", 0.6
+HEAT = "magma"
 
 
 @mpl.rc_context(STYLE)
@@ -24,16 +24,19 @@ def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figure:
+def attention_overlay(
+    clip: np.ndarray, maps: np.ndarray, most: int = 8, times: Sequence[float] | np.ndarray = ()
+) -> Figure:
     """Draw attention over a clip: the frames above; below, the same in grey under the heat, brighter for more.
 
-    The heat's lightness rises with the attention, so that it reads in greyscale too; one scale holds for all frames.
+    Places of little attention stay grey. One scale, beside the frames, holds for all of them.
 
     Args:
         clip: uint8 T H W C; at most `most` evenly spread frames are shown.
         maps: T' H' W', as `attention_maps` of a model gives it for one clip and one latent (or a mean over latents),
             laid over all of the frame and the clip.
         most: frames shown.
+        times: seconds in the video at which the frames are shown (T,); without them the frames are numbered.
 
     """
     clip, maps = np.asarray(clip), np.asarray(maps, dtype=float)
@@ -42,25 +45,41 @@ def attention_overlay(clip: np.ndarray, maps: np.ndarray, most: int = 8) -> Figu
     shown = _spread(len(clip), most)
     slots = shown * len(maps) // len(clip)
     height, width = clip.shape[1:3]
-    figure = Figure(figsize=(PAGE, 2 * PAGE / len(shown) * height / width + 0.3), layout="constrained")
-    for column, (frame, slot) in enumerate(zip(shown, slots, strict=True)):
-        above = figure.add_subplot(2, len(shown), column + 1)
-        below = figure.add_subplot(2, len(shown), len(shown) + column + 1)
+    size = (PAGE, 2 * (PAGE - 0.7) / len(shown) * height / width + 0.35)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(2, len(shown), squeeze=False)
+    highest = max(maps.max(), np.finfo(float).tiny)
+    for above, below, frame, slot in zip(*panels, shown, slots, strict=True):
         above.imshow(clip[frame])
-        above.set_title(f"frame {frame}")
+        above.set_title(f"{times[frame]:.2f} s" if len(times) else f"frame {frame}")
         below.imshow(clip[frame].mean(-1), cmap="gray", vmin=0, vmax=255)
         edges = (-0.5, width - 0.5, height - 0.5, -0.5)
-        heat = {"cmap": HEAT, "vmin": 0, "vmax": maps.max(), "alpha": ALPHA}
-        below.imshow(maps[slot], extent=edges, interpolation="bilinear", **heat)
+        heat = below.imshow(
+            maps[slot] / highest,
+            extent=edges,
+            interpolation="bilinear",
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            alpha=_opacity(maps[slot] / highest),
+        )
         _bare(above)
         _bare(below)
+    bar = figure.colorbar(heat, ax=panels, shrink=0.8, ticks=[0, 1], aspect=15)
+    bar.set_ticklabels(["least", "most"])
     return figure
+
+
+def _opacity(heat: np.ndarray) -> np.ndarray:
+    """Opacity of the heat, 0..1: the square root lets a half of the most be seen, and nothing of the least."""
+    return 0.85 * np.sqrt(heat)
 
 
 def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Draw attention into frames: a clip uint8 T H W C beside itself in grey under maps T H W; returns uint8 T H 2W C."""
-    heat = mpl.colormaps[HEAT](maps / max(maps.max(), np.finfo(float).tiny))[..., :3] * 255  # T H W C
-    below = (1 - ALPHA) * clip.mean(-1, keepdims=True) + ALPHA * heat
+    share = maps / max(maps.max(), np.finfo(float).tiny)
+    heat, opacity = mpl.colormaps[HEAT](share)[..., :3] * 255, _opacity(share)[..., None]  # T H W C, T H W 1
+    below = (1 - opacity) * clip.mean(-1, keepdims=True) + opacity * heat
     return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
 
 

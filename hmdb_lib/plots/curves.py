@@ -13,6 +13,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hmdb_lib.results.metrics import best_epoch
+
 COLUMN, PAGE = 3.3, 6.8  # inches: one column of a paper, and both
 # At these widths the figure goes into the paper unscaled, so these are the sizes that are printed.
 STYLE: dict[Any, Any] = {
@@ -38,30 +40,43 @@ MARKERS = "osD^vPX*<>"
 
 
 @mpl.rc_context(STYLE)
-def training_curves(metrics: pd.DataFrame, title: str = "") -> Figure:
+def training_curves(
+    metrics: pd.DataFrame, title: str = "", chance: float | None = None, epochs: int | None = None
+) -> Figure:
     """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video.
 
-    Training counts one random clip a video; its loss and accuracy are measured while the weights still move.
+    Training counts one random clip a video; its loss and accuracy are measured while the weights still move. The epoch
+    of the highest validation accuracy is marked. `chance`: the accuracy of guessing, a line; `epochs`: how many will
+    be drawn, so that the axis does not grow.
     """
     figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curves(axes, metrics, measure, "train", "--", label="training", color=COLOURS[1], marker="s", mfc="white")
         _curves(axes, metrics, measure, "val", "-", label="validation", color=COLOURS[0], marker="o")
-    figure.axes[0].legend()
+        if (best := best_epoch(metrics)) is not None:
+            axes.axvline(best, color="0.6", linewidth=0.8, linestyle=":", label="best on validation")
+        axes.set_xlim(-0.3, max(epochs or 0, len(metrics), 2) - 0.7)
+    if chance is not None:
+        figure.axes[1].axhline(chance, color="black", linewidth=0.8, linestyle="-.", label="chance")
+    figure.axes[1].legend()
     figure.suptitle(title)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of several runs, name -> metrics.csv: validation in full lines, training dashed and hollow."""
-    figure = Figure(figsize=(COLUMN, 4.2 + 0.08 * len(metrics)), layout="constrained")
-    for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("loss", "accuracy"), strict=True):
+    """Draw the curves of several runs, name -> metrics.csv: validation in full lines, training dashed and hollow.
+
+    A ring is drawn round the epoch of the highest validation accuracy.
+    """
+    figure = Figure(figsize=(PAGE, 2.8 + 0.15 * len(metrics)), layout="constrained")
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for name, table, look in _looks(metrics):
             _curves(axes, table, measure, "train", "--", mfc="white", alpha=0.8, **look)
             _curves(axes, table, measure, "val", "-", label=name, **look)
-    figure.axes[0].set_xlabel("")
-    figure.axes[0].set_title("full: validation, dashed: training", loc="left")
+            at = table[table.epoch == best_epoch(table)].reindex(columns=["epoch", f"val_video_{measure}"])
+            axes.plot(*at.to_numpy().T, "o", mfc="none", mec="black", markersize=9)
+    figure.axes[0].set_title("full: validation, dashed: training; ring: best on validation", loc="left")
     _legend(figure)
     return figure
 
@@ -69,13 +84,13 @@ def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
 @mpl.rc_context(STYLE)
 def overfitting_gap(metrics: Mapping[str, pd.DataFrame]) -> Figure:
     """Validation loss minus training loss over the epochs of several runs, given as name -> metrics.csv."""
-    figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(metrics)), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.6 + 0.15 * len(metrics)), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="black", linewidth=0.8)
     for name, table, look in _looks(metrics):
         table = table.reindex(columns=["epoch", "val_video_loss", "train_video_loss"])
         axes.plot(table.epoch, table.val_video_loss - table.train_video_loss, label=name, **look, **_thin(table))
-    axes.set(xlabel="epoch", ylabel="validation - training loss (nats)")
+    axes.set(xlabel="epoch, from 0", ylabel="validation - training loss (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     return figure
@@ -158,7 +173,7 @@ def _curves(axes: Any, metrics: pd.DataFrame, measure: str, part: str, line: str
     column = f"{part}_video_{measure}"
     table = metrics.reindex(columns=["epoch", column])
     axes.plot(table.epoch, table[column], **(look | {"linestyle": line}), **_thin(table))
-    axes.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else "accuracy")
+    axes.set(xlabel="epoch, from 0", ylabel="cross entropy (nats)" if measure == "loss" else "accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if measure == "accuracy":
         axes.set_ylim(0, 1.02)
@@ -206,6 +221,9 @@ def _thin(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _legend(figure: Figure) -> None:
+    """Put the legend below, as many columns as the names leave room for."""
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        letters = figure.get_figwidth() * 72 / (0.55 * mpl.rcParams["legend.fontsize"])
+        columns = max(1, min(3, int(letters / (max(map(len, labels)) + 6))))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)

@@ -149,6 +149,13 @@ def mean_beside(summary: Mapping[str, Any]) -> str:
     return f", mean over classes {summary['test']['mean_class_accuracy']:.3f}," if uneven else ""
 
 
+def best_epoch(metrics: pd.DataFrame) -> int | None:
+    """Find the epoch of the highest validation accuracy, of equals the one with the lowest loss; None without any."""
+    told = metrics.reindex(columns=["epoch", "val_video_accuracy", "val_video_loss"]).dropna()
+    order = ["val_video_accuracy", "val_video_loss"]
+    return None if told.empty else int(told.sort_values(order, ascending=[False, True]).epoch.iloc[0])
+
+
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error (arXiv 1706.04599): the mean gap between confidence and accuracy in equal bins."""
     if not len(labels):

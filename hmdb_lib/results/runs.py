@@ -5,16 +5,18 @@
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
-from hmdb_lib.results.metrics import KEYS
+from hmdb_lib.results.metrics import KEYS, best_epoch
 
 # Where, how fast and whether a run may be computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -194,6 +196,30 @@ def results_table(results: Path | None = None) -> pd.DataFrame:
         pd.json_normalize(run.summary).iloc[0].to_dict() | {"folder": str(run.folder)} for run in runs if run.finished
     ]
     return pd.DataFrame(rows)
+
+
+def overfitting_table(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Tell where each of some runs, name -> run, overfits: the epoch after which its validation loss only rises.
+
+    That is the epoch of the lowest validation loss, `overfits_after`. Beside it the epoch of the highest validation
+    accuracy, the gap (validation loss minus training loss) at both, and at the end. Epochs count from 0.
+
+    Example:
+        >>> hl.overfitting_table(hl.list_runs(data="hmdb51"))
+
+    """
+    rows = {}
+    for name, run in runs.items():
+        metrics = run.metrics.reindex(columns=["epoch", "train_video_loss", "val_video_loss", "val_video_accuracy"])
+        gap = (metrics.val_video_loss - metrics.train_video_loss).set_axis(metrics.epoch)
+        if gap.notna().any():
+            lowest, best = int(np.nanargmin(metrics.val_video_loss)), best_epoch(metrics)
+            rows[name] = {
+                **{"epochs": len(metrics), "overfits_after": lowest, "best_epoch": best},
+                "validation_accuracy": metrics.val_video_accuracy.max(),
+                **{"gap_there": gap.iloc[lowest], "gap_at_best": gap.get(best), "gap_at_end": gap.iloc[-1]},
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from hmdb_lib.environment import shipped
+from hmdb_lib.environment import place, shipped
+from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import holm
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import (
@@ -45,6 +46,31 @@ def published() -> pd.DataFrame:
 
     """
     return pd.read_csv(PUBLISHED).drop(columns="table").drop_duplicates("row").set_index("row")
+
+
+def read_table(name: str | None = None, results: Path | None = None) -> pd.DataFrame:
+    """Read a study's table, one line a row: plain numbers, as results/README.md explains them; its name is in `.attrs`.
+
+    Args:
+        name: of a file of results/tables, without its ending; None: the one with the most test videos.
+        results: a results folder; None: this machine's.
+
+    Raises UserError where there is none.
+
+    Example:
+        >>> hl.read_table("attention_depth-hmdb51")[["accuracy", "accuracy_low", "accuracy_high"]]
+
+    """
+    folder = Path(results or place().results) / "tables"
+    found = {file.stem: file for file in sorted(folder.glob("*.csv"))}
+    if not found or (name and name not in found):
+        raise UserError(
+            f"{folder}: no table {name or ''}; there are {', '.join(found) or 'none: hmdb study makes them'}"
+        )
+    read = {stem: pd.read_csv(file, index_col="row") for stem, file in found.items() if name in (None, stem)}
+    stem = max(read, key=lambda stem: read[stem].videos.max())
+    read[stem].attrs["name"] = stem
+    return read[stem]
 
 
 def cost_text(costs: pd.DataFrame) -> str:
@@ -102,6 +128,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
         accuracy = accuracy_interval(predictions, spread)
         lines[row] |= {
             "chosen_on": of_row[0].config.train.choose_on,
+            "trials": of_row[0].config.trials,
             "videos": len(predictions),
             "sources": accuracy.sources,
             "train_loss": means.train_video_loss,
@@ -142,7 +169,7 @@ def study(runs: Mapping[str, Sequence[Run]], reference: str) -> pd.DataFrame:
                 **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
             }
     columns = [
-        *("runs", "chosen_on", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
+        *("runs", "chosen_on", "trials", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
         *("best_on_validation", "accuracy", "accuracy_low", "accuracy_high", "accuracy_spread", "spread_between_runs"),
         *("reference", "difference", "difference_low", "difference_high", "difference_sources", "p", "p_holm"),
         *("compared_videos", "videos_of_either", "seen_test_videos", "cnn_parameters", "attention_parameters", "flops"),
@@ -184,6 +211,7 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
             for line in lines
         ],
         (ours, "runs"): text("runs", "{:.0f}"),
+        (ours, "trials"): text("trials", "{:.0f}"),
         (ours, "train loss"): text("train_loss"),
         (ours, "val. loss"): text("validation_loss"),
         (ours, "val. accuracy, %"): text("validation_accuracy", "{:.1f}", 100),

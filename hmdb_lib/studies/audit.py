@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from hmdb_lib import environment
 from hmdb_lib.config import Config
@@ -14,6 +13,7 @@ from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import VideoError, read_frames, scan
 from hmdb_lib.plots import curves
 from hmdb_lib.plots.clips import contact_sheet
+from hmdb_lib.progress import Bar
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import accuracy_interval
 from hmdb_lib.training import experiment as training
@@ -44,9 +44,7 @@ def audit(config: Config, above: float = 0.95) -> pd.DataFrame:
     data = training.read_data(config, place)
     videos = pd.concat(data.tables.values(), ignore_index=True)
     with ThreadPoolExecutor(environment.cores()) as pool:
-        found = list(
-            tqdm(pool.map(_thumbnail, (data.folder / path for path in videos.path)), "thumbnails", len(videos))
-        )
+        found = list(Bar(pool.map(_thumbnail, (data.folder / path for path in videos.path)), "thumbnails", len(videos)))
     videos = videos[[clip is not None for clip in found]].reset_index(drop=True)
     thumbnails = np.stack([clip for clip in found if clip is not None])  # N T H W C
     pairs = near_pairs(videos, thumbnails, above)

@@ -1,8 +1,10 @@
-"""Define the commands `hmdb study`, `hmdb audit` and `hmdb cost`. Needs no torch before they run."""
+"""Define the commands `hmdb study`, `tune`, `audit`, `cost` and `figures`. Needs no torch before they run."""
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
+from pathlib import Path
 
+from data_prep.commands import whole_number
 from hmdb_lib.training.commands import GOES_ON, add_config
 
 
@@ -27,6 +29,23 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--gpus", type=float, help="GPUs that a run on Ray takes, 0.5 too; default: 1 where there is one"
     )
     study.set_defaults(run=_study, stopped=GOES_ON)
+    tune = subparsers.add_parser(
+        "tune",
+        help="search settings of rows on the validation part",
+        description="Search the settings of tables and rows on the validation part alone, with Optuna: as many trials for "
+        "each row. What is searched: `search` in experiments.yaml. The best becomes the row <row>_tuned.",
+        usage="hmdb tune table | row ... [--trials 20] [--hours 2] [--splits 1 2 3] [--quick] [--frozen]\n"
+        "                 [--rates] [--config FILE] [key=value ...]",
+    )
+    tune.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
+    tune.add_argument("--trials", type=whole_number, default=20, help="of each row and split; default: 20")
+    tune.add_argument("--hours", type=float, help="begin nothing that would end later")
+    tune.add_argument("--splits", nargs="+", type=int, default=[1], help="tuned each for itself; default: 1")
+    tune.add_argument("--quick", action="store_true", help="few small clips, two epochs: does everything run?")
+    tune.add_argument("--frozen", action="store_true", help="train every head on the same stored tokens")
+    tune.add_argument("--rates", action="store_true", help="range test of the learning rate instead, a hundred steps")
+    add_config(tune)
+    tune.set_defaults(run=_tune, stopped="stopped; the same command goes on after the last trial that ended")
     audit = subparsers.add_parser(
         "audit",
         help="list near-duplicates between training, validation and test",
@@ -41,18 +60,33 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     cost.add_argument("--json", action="store_true", help="one object, row -> numbers")
     cost.add_argument("--measure", action="store_true", help="seconds and peak memory too, one clip at a time")
     cost.set_defaults(run=_cost)
+    figures = subparsers.add_parser("figures", help="draw every table of the results folder into its figures/")
+    figures.add_argument("--to", type=Path, metavar="FOLDER", help="another folder for the pictures")
+    figures.set_defaults(run=_figures)
+
+
+def _changes(asked: argparse.Namespace) -> list[str]:
+    return [*asked.changes, *["quick=true"] * asked.quick, *["model.frozen=all"] * asked.frozen]
+
+
+def _tune(asked: argparse.Namespace) -> None:
+    from hmdb_lib import config
+    from hmdb_lib.studies.rates import rate_range
+    from hmdb_lib.studies.tune import tune
+
+    if asked.rates:
+        for row in config.list_rows(*asked.names, file=asked.config):
+            rate_range(config.load(row, [f"data.split={asked.splits[0]}", *_changes(asked)], asked.config))
+        return
+    how = {"splits": asked.splits, "trials": asked.trials, "hours": asked.hours}
+    print(tune(*asked.names, **how, changes=_changes(asked), file=asked.config).to_string())
 
 
 def _study(asked: argparse.Namespace) -> None:
     from hmdb_lib.studies import study
 
-    changes = [
-        *asked.changes,
-        *(["quick=true"] if asked.quick else []),
-        *(["model.frozen=all"] if asked.frozen else []),
-    ]
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
-    study.run(asked.names, asked.splits, asked.seeds, changes, file=asked.config, **where)
+    study.run(asked.names, asked.splits, asked.seeds, _changes(asked), file=asked.config, **where)
 
 
 def _audit(asked: argparse.Namespace) -> None:
@@ -68,3 +102,10 @@ def _cost(asked: argparse.Namespace) -> None:
 
     table = cost_table(*asked.rows, measure=asked.measure)
     print(table.to_json(orient="index", indent=2) if asked.json else tables.cost_text(table))
+
+
+def _figures(asked: argparse.Namespace) -> None:
+    from hmdb_lib import environment
+    from hmdb_lib.plots import figures
+
+    print(*figures.draw(environment.place().results, asked.to), sep="\n")

@@ -81,10 +81,13 @@ def plan(
 ) -> dict[tuple[str, int], list[Job]]:
     """List the runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
     jobs: dict[tuple[str, int], list[Job]] = {}
+    alike = study.trained_alike(
+        {arm: (row, config.as_overrides({**own, **changes})) for arm, (row, own) in arms.items()}, file
+    )
     for count in counts:
-        for arm, (row, own) in arms.items():
-            fixed = {"data.sources": count, "name": f"{arm}-{count}"}
-            asked = config.as_overrides({"data.validation_share": 0, **own, **changes, **fixed})
+        for arm, (row, _) in arms.items():
+            fixed = config.as_overrides({"data.sources": count, "name": f"{arm}-{count}"})
+            asked = ["data.validation_share=0", *alike[arm], *fixed]
             experiment = config.load(row, asked, file)
             jobs[arm, count] = []
             for split in splits:  # one may have more training videos than another

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
@@ -30,11 +29,14 @@ from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.plots import curves
+from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
+
+TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
         return table
     measured = {
         row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
-        for row, (name, arguments, frames, size) in tqdm(builds.items(), "measuring", unit="row")
+        for row, (name, arguments, frames, size) in Bar(builds.items(), "measuring", unit="row")
     }
     return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 
@@ -219,18 +221,36 @@ def plan(
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
             raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
-    rows = config.list_rows(*names)
+    rows = config.list_rows(*names, file=file)
+    alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []
     for split in splits:
         for seed in seeds:
             for row in rows:
-                arguments = [*changes, f"data.split={split}", f"seed={seed}"]
+                arguments = [*alike[row], f"data.split={split}", f"seed={seed}"]
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
                 experiment = config.load(row, arguments, file)
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs
+
+
+def trained_alike(asked: Mapping[str, tuple[str, Sequence[str]]], file: Path) -> dict[str, list[str]]:
+    """Give the changes of runs that are compared: name -> (row, changes) to name -> changes.
+
+    The sample data set freezes the backbone of a run that says nothing about it. Where another run trains its own, all
+    do: they are compared for what they name, not for that.
+    """
+    experiments = {name: config.load(row, changes, file) for name, (row, changes) in asked.items()}
+    all_frozen = all(experiment.frozen for experiment in experiments.values())
+    given = {}
+    for name, (row, changes) in asked.items():
+        experiment = experiments[name]
+        by_the_sample = experiment.data.dataset == "sample" and "model.frozen" not in config.find_row(row, file)
+        trains = experiment.frozen and by_the_sample and not all_frozen
+        given[name] = [*(["model.frozen=0"] if trains else []), *changes]  # a change of the user's wins
+    return given
 
 
 def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
@@ -263,22 +283,22 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     for job in jobs:
         if job.run.finished:
             finished[job.config.row].append(job.run)
-    reference = next((row for row in ("baseline", "cross1_self1") if row in finished), next(iter(finished)))
+    known = [row for name in ("baseline", "cross1_self1") for row in (name, f"{name}_tuned") if row in finished]
+    reference = next(iter(known), next(iter(finished)))
     first = jobs[0].config
-    frozen = all(job.config.frozen for job in jobs) and "frozen"
-    kinds = [
-        _pairs(changes).get("name"),
-        first.data.name,
-        frozen,
-        first.train.final_fit and "final",
-        first.quick and "quick",
-    ]
-    stem = results / "tables" / "-".join(["+".join(names), *filter(None, kinds)])
     caption = _caption(names, jobs, changes, reference, finished)
     frame = tables.study(finished, reference)
-    files = tables.write_study(frame, first.data.name, caption, stem)
+    files = tables.write_study(frame, first.data.name, caption, results / "tables" / stem(names, jobs, changes))
     print("table: " + ", ".join(map(str, files)))
     return StudyTable(frame, first.data.name, caption, files)
+
+
+def stem(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str]) -> str:
+    """Name what is written about these jobs together: names, data, and what kind of runs they are."""
+    first = jobs[0].config
+    frozen = "frozen" * all(job.config.frozen for job in jobs)
+    kinds = [frozen, "final" * first.train.final_fit, "quick" * first.quick]
+    return "-".join(filter(None, ["+".join(names), _pairs(changes).get("name"), first.data.name, *kinds]))
 
 
 def _caption(
@@ -291,15 +311,18 @@ def _caption(
     first = jobs[0].config
     splits = ", ".join(map(str, sorted({job.config.data.split for job in jobs})))
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
-    told_otherwise = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}
-    changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in told_otherwise]
+    changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in TOLD_OTHERWISE]
     data = first.data
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
     if all(job.config.frozen for job in jobs):
-        lines.append("Heads alone are trained, on the stored tokens of frozen backbones.")
+        backbones = ", ".join(dict.fromkeys(job.config.model.backbone for job in jobs))
+        lines.append(f"Heads alone are trained, on the stored tokens of frozen {backbones}.")
+    perceiver = next((job.config.perceiver for job in jobs if job.config.model.head == "perceiver"), None)
+    if perceiver:
+        lines.append(f"Attention has {perceiver.latents} latents of width {perceiver.width} where a row says no other.")
     if first.quick:
         lines.append("A check that everything runs, on a few small clips: no result.")
     if data.dataset != "hmdb51":
@@ -315,6 +338,8 @@ def _caption(
         "Runs averaged: the mean of the probabilities of a row's seeds, as one model.",
         "Parameters in millions, attention: all but the CNN.",
     ]
+    if any(job.config.trials for job in jobs):
+        lines.append("Trials: settings that hmdb tune tried on the validation part, of which the row is the best.")
     summaries = [run.summary for of_row in finished.values() for run in of_row]
     if any("attention" in of for of in summaries):
         lines += [
@@ -356,8 +381,9 @@ def _measure(experiment: Config, place: environment.Place) -> float:
     counts = {role: len(table) for role, table in data.tables.items()}
     sample = data.tables["test"].iloc[np.linspace(0, counts["test"] - 1, 3).astype(int)]
     clips, seconds_to_read = _read(EvaluationClips(sample, data.source, data.rule, evaluate.clips))
+    of_one, _ = _read(EvaluationClips(sample, data.source, data.rule, evaluate.validation_clips))
     trained = train.epochs * counts["train"]
-    judged = train.epochs * counts.get("validation", 0) * evaluate.validation_clips
+    judged = train.epochs * experiment.validates * counts.get(train.choose_on, 0) * of_one
     tested = counts["test"] * clips
     computing = trained * step["seconds_training"] + (judged + tested * evaluate.crops) * step["seconds_judging"]
     reading = (trained + judged + tested) * seconds_to_read / max(1, data.workers)

@@ -1,28 +1,103 @@
 """Tell what happens during training: a progress bar, a loader that is too slow, curves in a notebook."""
 
+import math
 import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping
 
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.plots import curves
+from hmdb_lib.progress import Bar
 from hmdb_lib.results.runs import Run
 
 LIMIT = 0.2  # share of the time
 BATCHES = 10  # fewer say nothing: the first ones are ready before they are asked for
 
 
-class Progress(TQDMProgressBar):
-    """Show the bar without the logger's version, which is the same for every run."""
+class Progress(L.Callback):
+    """Show one bar over all batches of a run, validation included, and one over those of the test."""
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """Name what the bar shows beside its counts."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+    bar: Bar | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start at the epoch that a resumed run goes on from."""
+        self._open(trainer, "training", trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Name the epoch."""
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", refresh=False)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a batch of training."""
+        self._count(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a batch of validation."""
+        self._count(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the batches of validation to the whole; Lightning counts them when the first one starts."""
+        if self.bar is not None and self.judged != sum(trainer.num_val_batches):
+            self.judged = sum(trainer.num_val_batches)
+            self.bar.total = (trainer.max_epochs or 0) * (int(trainer.num_training_batches) + int(self.judged))
+            self.bar.n = self.bar.n + int(self.judged) * trainer.current_epoch
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the test's bar."""
+        self._open(trainer, "testing", 0)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count a batch of the test."""
+        self._count(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        self._close()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _open(self, trainer: L.Trainer, name: str, epoch: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.judged = 0
+        batches = int(sum(trainer.num_test_batches) if name == "testing" else trainer.num_training_batches)
+        total = batches if name == "testing" else batches * (trainer.max_epochs or 1)
+        self.bar = Bar(desc=name, total=total, initial=batches * epoch, unit="batches")
+
+    def _count(self, trainer: L.Trainer) -> None:
+        if self.bar is not None:
+            told = {name: f"{value:.3f}" for name, value in trainer.progress_bar_metrics.items()}
+            self.bar.set_postfix(told, refresh=False)
+            self.bar.update()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
 
 class Waiting(L.Callback):
@@ -72,6 +147,34 @@ class Waiting(L.Callback):
             print(f"\nthe loader is the limit: {share:.0%} of the epoch was spent waiting for clips; {advice}")
 
 
+class Patience(EarlyStopping):
+    """Stop training after so many epochs without a better value of the metric that chooses the epoch."""
+
+    def __init__(self, monitor: str | None, epochs: int) -> None:
+        super().__init__(monitor or "", patience=epochs, mode="max")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop at once where a run is resumed that had stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class Deadline(L.Callback):
+    """Stop training at the end of the last epoch that ends before `until`, in the system's seconds (`time.time`)."""
+
+    def __init__(self, until: float = math.inf) -> None:
+        self.until, self.reached = until, False
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.start = time.time()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop where another epoch like this one would end too late."""
+        now = time.time()
+        if now + (now - self.start) > self.until and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self.reached = trainer.should_stop = True
+
+
 class LiveCurves(L.Callback):
     """Draw a run's curves in a notebook, after every epoch in the place of the drawing before."""
 
@@ -79,13 +182,14 @@ class LiveCurves(L.Callback):
         from IPython.display import display  # noqa: PLC0415 - there where notebooks are
 
         self.run, self.display, self.shown = run, display, None
+        self.chance = 1 / len(run.summary["classes"]) if run.finished and "classes" in run.summary else None
 
     def draw(self) -> None:
         """Draw the epochs that metrics.csv holds."""
         metrics = self.run.metrics
         if metrics.empty:
             return
-        figure = curves.training_curves(metrics, title=self.run.folder.parent.name)
+        figure = curves.training_curves(metrics, self.run.folder.parent.name, self.chance, self.run.config.train.epochs)
         if self.shown is None:
             self.shown = self.display(figure, display_id=True)
         else:
@@ -93,6 +197,8 @@ class LiveCurves(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw; the epoch before this one stands in metrics.csv by now."""
+        data: Any = getattr(trainer, "datamodule", None)  # Lightning does not declare it
+        self.chance = 1 / len(data.classes) if data else None
         if trainer.is_global_zero:
             self.draw()
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -32,9 +33,9 @@ from hmdb_lib.results.metrics import mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
-from hmdb_lib.training.callbacks import LiveCurves, Progress, Waiting
+from hmdb_lib.training.callbacks import LiveCurves, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.modules import module_of
+from hmdb_lib.training.modules import TrainingModule, module_of
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
@@ -144,9 +145,12 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
     run = Run.start(config, resolved.place.results)
     try:
         _fit_and_record(resolved, config, callbacks)
-    except BaseException:
+    except BaseException as error:
         if is_new:
             run.abandon()
+        if isinstance(error, KeyboardInterrupt):
+            kept = f"{len(run.metrics)} of {resolved.epochs} epochs are kept; do the same again to go on"
+            raise KeyboardInterrupt(kept) from None
         raise
     return run
 
@@ -179,32 +183,55 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     last = newest_whole(run)
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
+    module, data = _prepare(resolved, config, data, last.epochs if last else 0)
+    module.seen_test = seen_test
+    with _quiet(), faults_told(run):
+        trainer = _trainer(resolved, config, module.monitor, callbacks)
+        _fit(trainer, module, data, ckpt_path=last and last.file)
+        best = torch.load(run.best, map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        start = time.perf_counter()
+        if module.tests:
+            trainer.test(module, data, verbose=False)
+    if trainer.is_global_zero:
+        module.record(data, device, best["epoch"], time.perf_counter() - start)
+
+
+def _prepare(resolved: Resolved, config: Config, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:
+    """Build the module that trains an experiment, and its data: stored tokens where the backbone is frozen."""
     kind = module_of(config)
     model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
-    if not last or last.epochs < config.train.frozen_epochs or config.frozen:
+    if not epochs_done or epochs_done < config.train.frozen_epochs or config.frozen:
         loaded = models.load_pretrained(model, config.model.pretrained, data.classes)
-    if config.frozen:
-        data = FeatureData(data, config, Tokens(config, model.backbone, device, resolved.place))
+    if config.frozen and not isinstance(data, FeatureData):
+        data = FeatureData(data, config, Tokens(config, model.backbone, resolved.device, resolved.place))
         stop_at_loss(pd.concat(data.tables.values()), data.unreadable, config.data)
     model, loaded = kind.wrap(model, config, loaded)
     if config.train.checkpointing:
         recompute_activations(model)
-    module = kind(config, models.channels_last(model), run, loaded)
-    module.seen_test = seen_test
-    with _quiet(), faults_told(run):
-        trainer = _trainer(resolved, config, kind.monitor, callbacks)
-        try:
-            trainer.fit(module, data, ckpt_path=last and last.file, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        best = torch.load(run.best, map_location="cpu", weights_only=True)
-        module.load_state_dict(best["state_dict"])
-        start = time.perf_counter()
-        if kind.tests:
-            trainer.test(module, data, verbose=False)
-    if trainer.is_global_zero:
-        module.record(data, device, best["epoch"], time.perf_counter() - start)
+    return kind(config, models.channels_last(model), resolved.run, loaded), data
+
+
+def train_unrecorded(resolved: Resolved, data: ClipData, callbacks: Sequence[L.Callback]) -> ClipData:
+    """Train and validate without checkpoints, test and record, as `hmdb tune` tries settings.
+
+    metrics.csv in the run's folder has the epochs. Returns the data that were trained on: given again, stored tokens are
+    not read anew. Raises UserError.
+    """
+    config = resolved.config
+    L.seed_everything(config.seed, verbose=False)
+    module, data = _prepare(resolved, config, data, 0)
+    with _quiet(), faults_told(resolved.run):
+        _fit(_trainer(resolved, config, module.monitor, callbacks, recorded=False), module, data)
+    return data
+
+
+def _fit(trainer: L.Trainer, module: TrainingModule, data: ClipData, ckpt_path: Path | None = None) -> None:
+    try:
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 def find_run(name: str | None = None, *, attention: bool = False) -> Run:
@@ -256,7 +283,14 @@ def load_data(config: Config) -> ClipData:
     return read_data(config, environment.place())
 
 
-def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks: Sequence[L.Callback]) -> L.Trainer:
+def _trainer(
+    resolved: Resolved,
+    config: Config,
+    monitor: str | None,
+    callbacks: Sequence[L.Callback],
+    *,
+    recorded: bool = True,
+) -> L.Trainer:
     run, device = resolved.run, resolved.device
     best = ModelCheckpoint(
         run.checkpoints,
@@ -269,6 +303,8 @@ def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks:
     )
     last = ModelCheckpoint(run.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
+    patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
+    shown = [Progress(), Waiting()] if recorded else []
     return L.Trainer(
         accelerator=device.kind if device.kind != "cuda" else "gpu",
         devices=config.train.devices,
@@ -278,8 +314,10 @@ def _trainer(resolved: Resolved, config: Config, monitor: str | None, callbacks:
         limit_val_batches=None if config.validates else 0,
         accumulate_grad_batches=config.train.accumulate,
         gradient_clip_val=config.train.clip_norm or None,
-        logger=EventLog(run),
-        callbacks=[Progress(), Waiting(), *averaging, *callbacks, best, last],
+        logger=EventLog(run) if recorded else False,
+        callbacks=[*shown, *averaging, *patience, *callbacks, *([best, last] if recorded else [])],
+        enable_checkpointing=recorded,
+        enable_progress_bar=False,  # `Progress` shows one
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone

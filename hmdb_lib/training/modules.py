@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from hmdb_lib.device import Device
 
 
+class DivergedError(UserError):
+    """Report a loss that is not a finite number."""
+
+
 class TrainingModule(L.LightningModule):
     """Hold a model, its experiment and its run: optimizer, seeds, and what does not train at first.
 
@@ -116,6 +120,18 @@ class TrainingModule(L.LightningModule):
         torch.manual_seed(int(state[0]))
         self.epoch_start = time.perf_counter()
         self._rest(self.current_epoch < self.config.train.frozen_epochs)
+        train, epoch = self.config.train, self.current_epoch
+        if train.schedule == "steps" and epoch and epoch % train.step_epochs == 0 and self.trainer.is_global_zero:
+            print(f"\nepoch {epoch}: the rate falls to {self._rates()['lr']:.3g}")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Note the rates of this step: after it they are the next one's."""
+        self.rates = self._rates()
+
+    def _rates(self) -> dict[str, float | None]:
+        """Rates of the new parts and of the CNN."""
+        rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
+        return {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
 
     def _rest(self, frozen: bool) -> None:
         for parameter in self.resting:
@@ -126,9 +142,9 @@ class TrainingModule(L.LightningModule):
                 module.train(not frozen)
 
     def stop_at_nonsense(self, loss: Tensor) -> None:
-        """Raise UserError for a loss that is not a finite number."""
+        """Raise DivergedError for a loss that is not a finite number."""
         if not torch.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"epoch {self.current_epoch}: the loss is {loss.item()}; the last checkpoint is kept. "
                 "Lower train.lr or set train.precision=fp32, under a new name=..."
             )
@@ -136,13 +152,11 @@ class TrainingModule(L.LightningModule):
     def write_epoch(self, scores: dict[str, float | None]) -> None:
         """Write the epoch's row to metrics.csv and TensorBoard: scores, rates, seconds."""
         if self.trainer.is_global_zero:
-            rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
-            row: dict[str, Any] = {"epoch": self.current_epoch} | scores
-            row |= {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
+            row: dict[str, Any] = {"epoch": self.current_epoch} | scores | self.rates
             row["seconds"] = time.perf_counter() - self.epoch_start
             self.run.write_epoch(row)
-            assert self.logger
-            self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
+            if self.logger:
+                self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
 
 class VideoClassifier(TrainingModule):

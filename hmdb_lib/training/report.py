@@ -41,7 +41,7 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     if module.spread:
         summary["attention"] = _attention(module, predictions, without)
     run.finish(predictions, summary, without)
-    curves.save(curves.training_curves(metrics, title=run.folder.parent.name), run.folder / "curves")
+    curves.save(curves.training_curves(metrics, run.folder.parent.name, 1 / len(data.classes)), run.folder / "curves")
     print(
         f"test accuracy {test['accuracy']:.3f} "
         f"{range_text(test['accuracy_low'], test['accuracy_high'], test['sources'], '.3f')}{mean_beside(summary)} on "
@@ -104,9 +104,11 @@ def _summary(module: "TrainingModule", data: ClipData, device: Device) -> dict[s
         "split": config.data.split,
         "seed": config.seed,
         "quick": config.quick,
+        "trials": config.trials,
         "final_fit": config.train.final_fit,
         "classes": data.classes,
         "epochs": config.train.epochs,
+        "epochs_done": len(module.run.metrics),
         "parameters": cost.count(model),
         "flops": cost.flops(model, config.data.frames, config.data.crop)["total"],
         "seconds": {"training": float(module.run.metrics.seconds.sum())},

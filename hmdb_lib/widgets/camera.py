@@ -12,7 +12,8 @@ export default {
     button.className = "jupyter-button"
     button.textContent = "record " + model.get("seconds") + " s from the webcam"
     picture.muted = picture.autoplay = true
-    picture.style.cssText = "display: none; height: 120px; margin-left: 8px"
+    picture.style.cssText = "display: none; height: 120px"
+    el.style.cssText = "display: flex; flex-direction: column; align-items: flex-start"
     el.append(button, picture, says)
     button.onclick = async () => {
       button.disabled = true

@@ -5,27 +5,32 @@ import tempfile
 from pathlib import Path
 
 import ipywidgets
+import numpy as np
 
+from hmdb_lib.data.video import Size, read_frames, scan
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.plots.classes import along_time
 from hmdb_lib.widgets.camera import Camera
-from hmdb_lib.widgets.views import Look, View, interactive, live, to_html
+from hmdb_lib.widgets.views import Look, Shown, View, film, interactive, live, to_html
 
 
-def try_out(classifier: Classifier, video: Path | str) -> View:
+def try_out(classifier: Classifier, video: Path | str) -> Shown:
     """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`."""
     video = Path(video)
     if not live():
         return interactive(lambda: look(classifier, video))
     upload = ipywidgets.FileUpload(accept="video/*", description="upload a video")
-    camera, picture = Camera(), ipywidgets.HTML()
+    upload.layout.width = "auto"
+    camera = Camera()
+    view = View([ipywidgets.HBox([upload, camera])])
 
     def show(file: Path, name: str) -> None:
+        view.show(f"<p>judging {html.escape(name)} ...</p>")
         try:
-            picture.value = f"<p>{html.escape(name)}</p>{to_html(look(classifier, file))}"
+            view.show(f"<p>{html.escape(name)}</p>{to_html(look(classifier, file))}")
         except UserError as error:
-            picture.value = html.escape(str(error).replace(str(file), name))
+            view.show(html.escape(str(error).replace(str(file), name)))
 
     def take(content: bytes, name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -41,13 +46,21 @@ def try_out(classifier: Classifier, video: Path | str) -> View:
     upload.observe(uploaded, "value")
     camera.observe(lambda change: take(change["new"], "webcam.webm"), "file")
     show(video, video.name)
-    return ipywidgets.VBox([ipywidgets.HBox([upload, camera]), picture])
+    return view
 
 
-def look(classifier: Classifier, video: Path) -> Look:
-    """Draw the five most probable classes over time, and where the model looks in the middle clip.
+def look(classifier: Classifier, video: Path, frames: int = 32) -> Look:
+    """Show the video as a film, what the model is worth, its five most probable classes, and where it looks.
 
-    Attention rollout for the head perceiver, Grad-CAM for another. Raises UserError.
+    Where it looks: in the middle clip, attention rollout for the head perceiver, Grad-CAM for another. Raises
+    UserError.
     """
     (predicted,) = classifier.predict(video, window=2.0).videos
-    return [along_time(predicted.along()), classifier.attention(video)]
+    timeline = scan(video)
+    shown = np.linspace(0, timeline.frames - 1, min(frames, timeline.frames)).astype(int)
+    return [
+        film(read_frames(video, shown, Size.of(classifier.trained.config.data)), timeline.times[shown]),
+        f"<p>{html.escape(classifier.trained.worth)}</p>",
+        along_time(predicted.along()),
+        classifier.attention(video),
+    ]

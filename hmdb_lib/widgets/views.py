@@ -1,5 +1,7 @@
 """Views for notebooks where moving something teaches; where nothing can be moved, the same call shows a still picture.
 
+A saved notebook keeps the picture beside its widget, which is dead once the kernel is gone.
+
 Widgets are shown inside a Jupyter kernel. Plain Python, and HMDB_WIDGETS=off in the environment (set it where a
 notebook is run and nobody looks, as papermill and nbconvert do: a kernel cannot tell), give the still picture.
 """
@@ -18,7 +20,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import HTML
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -28,16 +30,50 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.plots.classes import video_prediction
 from hmdb_lib.plots.clips import batch_before_after, contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
-from hmdb_lib.results.metrics import read_only
+from hmdb_lib.results.metrics import classes_of, correct, read_only
 from hmdb_lib.results.runs import Run, list_runs
 
 if TYPE_CHECKING:
     from hmdb_lib.data.loader import ClipData
 
 Look = Figure | pd.DataFrame | str | Sequence[Figure | pd.DataFrame | str]  # a str is HTML
-View = ipywidgets.Widget | HTML
+Shown = ipywidgets.Widget | HTML
 
-DPI = 110
+DPI = 140
+MOST = 8  # runs in one figure, as many as can be told apart
+# Where the kernel is gone JupyterLab writes a line of text in the widget's place, just before its copy.
+NO_DEAD_WIDGETS = "<style>.jp-OutputArea-child:has(+ * .still) > :last-child:not(:has(*)) { display: none }</style>"
+
+
+class View(ipywidgets.VBox):
+    """Hold controls above a picture, and keep a copy of the picture in the saved notebook.
+
+    The copy is hidden as long as the widget lives.
+    """
+
+    def __init__(self, controls: Sequence[ipywidgets.Widget], content: str = "") -> None:
+        self.picture, self.copy = ipywidgets.HTML(), None
+        super().__init__([*controls, self.picture])
+        self.show(content)
+
+    def show(self, content: str) -> None:
+        """Show HTML in the picture's place, and in its copy."""
+        self.content = content
+        # The style of a widget holds for the whole page, and is gone with it.
+        self.picture.value = f"{content}<style>.still-{self.model_id} {{ display: none }}</style>"
+        if self.copy is not None:
+            self.copy.update(self._still(), raw=True)
+
+    def _ipython_display_(self) -> None:
+        alive = {"model_id": self.model_id, "version_major": 2, "version_minor": 0}
+        display({"application/vnd.jupyter.widget-view+json": alive, "text/plain": ""}, raw=True)
+        self.copy = display(self._still(), raw=True, display_id=True)
+
+    def _still(self) -> dict[str, str]:
+        return {
+            "text/html": f'{NO_DEAD_WIDGETS}<div class="still still-{self.model_id}">{self.content}</div>',
+            "text/plain": "",
+        }
 
 
 def live() -> bool:
@@ -45,10 +81,11 @@ def live() -> bool:
     return os.environ.get("HMDB_WIDGETS") != "off" and hasattr(get_ipython(), "kernel")
 
 
-def interactive(make: Callable[..., Look], **controls: Any) -> View:
+def interactive(make: Callable[..., Look], *above: ipywidgets.Widget, **controls: Any) -> Shown:
     """Show controls and what `make` gives for their values, by name, redrawn after every change.
 
-    A UserError is shown in the picture's place. Without widgets, what `make` gives for the first values.
+    A UserError is shown in the picture's place. Without widgets, what `make` gives for the first values. Controls
+    `above` the others change these alone.
     """
 
     def draw() -> str:
@@ -61,14 +98,10 @@ def interactive(make: Callable[..., Look], **controls: Any) -> View:
         return HTML(draw())
     # One HTML widget for figures and tables alike: unlike an Output its value is there without a browser, and is
     # replaced at once, without a flicker.
-    picture = ipywidgets.HTML(draw())
-
-    def redraw(change: Any) -> None:
-        picture.value = draw()
-
+    view = View([*above, *controls.values()], draw())
     for control in controls.values():
-        control.observe(redraw, "value")
-    return ipywidgets.VBox([*controls.values(), picture])
+        control.observe(lambda change: view.show(draw()), "value")
+    return view
 
 
 def to_html(look: Look) -> str:
@@ -77,14 +110,14 @@ def to_html(look: Look) -> str:
         return look
     if isinstance(look, Figure):
         file = io.BytesIO()
-        look.savefig(file, format="png", dpi=DPI)
+        look.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
         return _embedded(file, "png")
     if isinstance(look, pd.DataFrame):
         return look.style.format(precision=0, thousands=" ", na_rep="").to_html()
     return "<br>".join(map(to_html, look))
 
 
-def clip_browser(data: "ClipData") -> View:
+def clip_browser(data: "ClipData") -> Shown:
     """Show a window of any video of the data set: its frames in a strip, and as a film at any speed."""
     table = pd.concat(data.tables.values()).sort_values("path")
     label, video = _menus(dict(list(table.groupby("label").path)))
@@ -107,7 +140,7 @@ def clip_browser(data: "ClipData") -> View:
 
     fit(None)
     video.observe(fit, "value")
-    return ipywidgets.VBox([label, interactive(look, video=video, **controls)])
+    return interactive(look, label, video=video, **controls)
 
 
 def clip_figure(data: "ClipData", video: str, start: float, seconds: float, frames: int = 8) -> Figure:
@@ -144,16 +177,20 @@ def batch_sheet(data: "ClipData", config: Config) -> Figure:
 
 def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
     """Make the same window into HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
-    clip, moments = _read_window(data, video, start, seconds, frames)
+    return film(*_read_window(data, video, start, seconds, frames), speed)
+
+
+def film(clip: np.ndarray, times: np.ndarray, speed: float = 1.0) -> str:
+    """Make frames uint8 T H W C, shown at `times` (seconds), into HTML of a film that loops."""
     first, *others = map(Image.fromarray, clip)
     file = io.BytesIO()
     # Browsers slow down films of less than 20 ms a frame.
-    pause = max(20, round(1000 * (moments[-1] - moments[0]) / max(len(clip) - 1, 1) / speed))
+    pause = max(20, round(1000 * (times[-1] - times[0]) / max(len(clip) - 1, 1) / speed))
     first.save(file, "gif", save_all=True, append_images=others, duration=pause, loop=0)
     return _embedded(file, "gif")
 
 
-def model_sizer() -> View:
+def model_sizer() -> Shown:
     """Show what the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
     return interactive(
         size_table,
@@ -189,7 +226,7 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*cost.COMPONENTS, "total"]).astype("Int64")
 
 
-def run_comparer(results: Path | None = None) -> View:
+def run_comparer(results: Path | None = None) -> Shown:
     """Show the curves of any runs of a results folder (None: this machine's), and how far they overfit."""
     runs = list_runs(results)
     if not runs:
@@ -200,23 +237,41 @@ def run_comparer(results: Path | None = None) -> View:
         )
     choice = ipywidgets.SelectMultiple(options=list(runs), value=tuple(runs)[:4], rows=min(8, len(runs)))
     choice.layout.width = "100%"
-    return interactive(lambda names: comparison_figures({name: runs[name] for name in names}), names=choice)
+    return interactive(lambda names: comparison({name: runs[name] for name in names}), names=choice)
 
 
-def comparison_figures(runs: dict[str, Run]) -> list[Figure]:
-    """Draw the runs' curves, then their gaps between validation and training."""
-    metrics = {name: run.metrics for name, run in runs.items()}
-    return [compare_curves(metrics), overfitting_gap(metrics)]
+def comparison(runs: dict[str, Run]) -> Look:
+    """Draw the runs' curves, then their gaps between validation and training; of many runs the first ones."""
+    if not runs:
+        return "choose a run above; several with Ctrl or Shift"
+    metrics = {name: run.metrics for name, run in list(runs.items())[:MOST]}
+    told = f"the first {MOST} of the {len(runs)} runs that are chosen" if len(runs) > MOST else ""
+    return [*filter(None, [told]), compare_curves(metrics), overfitting_gap(metrics)]
 
 
-def prediction_viewer(run: Run) -> View:
-    """Show a finished run's prediction of each of its test videos."""
+def prediction_viewer(run: Run, data: "ClipData | None" = None) -> Shown:
+    """Show a finished run's prediction of each of its test videos, wrong ones first, the surest on top.
+
+    With the run's `data` the video plays beside it.
+    """
     if not run.finished:
         return HTML(html.escape(f"{run.folder}: not finished, so there are no predictions yet"))
     predictions = read_only(run.predictions).set_index("video", drop=False)
-    label, video = _menus(dict(list(predictions.groupby("label").video)))
-    view = interactive(lambda video: video_prediction(predictions.loc[video]), video=video)
-    return ipywidgets.VBox([label, view]) if live() else view
+    rows = dict(predictions.iterrows())
+    confidence = predictions[classes_of(predictions)].max(axis=1)
+    wrong = confidence[~correct(predictions)].sort_values(ascending=False, kind="stable").index.to_series()
+    label, video = _menus({"wrong, the surest first": wrong} | dict(list(predictions.groupby("label").video)))
+
+    def look(video: str | None) -> Look:
+        if video is None:
+            return "no video is taken for another class"
+        figure = video_prediction(rows[video])
+        if data is None:
+            return figure
+        timeline = data.source.timeline(video)
+        return [clip_film(data, video, 0.0, timeline.duration, 1.0, 32), figure]
+
+    return interactive(look, label, video=video)
 
 
 def _read_window(
@@ -231,6 +286,7 @@ def _read_window(
 
 def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
     """Make a menu of classes and one of the chosen class's videos."""
+    videos = {name: paths for name, paths in videos.items() if len(paths)}
     label: Any = ipywidgets.Dropdown(description="class", options=list(videos))
     video = ipywidgets.Dropdown(description="video", options=videos[label.value].tolist())
 
@@ -248,4 +304,4 @@ def _slider(name: str, low: float, high: float, value: float, step: float = 1) -
 
 
 def _embedded(file: io.BytesIO, kind: str) -> str:
-    return f'<img src="data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"/>'
+    return f'<img style="max-width: 100%" src="data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"/>'

@@ -1,4 +1,7 @@
-"""Draws the pictures of the README and of results/README.md: `uv run python results/figures/draw.py`."""
+"""Draw the pictures of the README, of results/README.md and of the notebooks: `uv run python results/figures/draw.py`.
+
+`hmdb figures` draws those of the tables alone.
+"""
 
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from matplotlib.figure import Figure
 
 from hmdb_lib import config, environment
 from hmdb_lib.plots import curves as plots
+from hmdb_lib.plots import figures
 from hmdb_lib.results.intervals import interval
 from hmdb_lib.training import experiment as training
 from hmdb_lib.widgets import views as widgets
@@ -20,8 +24,9 @@ def main(folder: Path = FIGURES) -> None:
     data = training.read_data(config.load(overrides=["data=sample"]), environment.place())
     plots.save(widgets.class_sheet(data), folder / "sample_clips")
     metrics = pd.read_csv(FIGURES / "first_run.csv")
-    plots.save(plots.training_curves(metrics, title="cross1_self1"), folder / "first_run")
+    plots.save(plots.training_curves(metrics, "cross1_self1", chance=1 / 8), folder / "first_run")
     plots.save(fifty_intervals(), folder / "intervals")
+    figures.draw(FIGURES.parent, folder)
 
 
 def fifty_intervals(accuracy: float = 0.6, sources: int = 20) -> Figure:

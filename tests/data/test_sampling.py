@@ -39,7 +39,12 @@ def test_random_clips_reach_both_ends_of_a_long_video():
 
 
 @pytest.mark.parametrize(
-    ("short", "clip"), [("loop", [0, 4, 8, 12, 16, 3, 7, 11]), ("last", [0, 4, 8, 12, 16, 16, 16, 16])]
+    ("short", "clip"),
+    [
+        ("loop", [0, 4, 8, 12, 16, 3, 7, 11]),
+        ("last", [0, 4, 8, 12, 16, 16, 16, 16]),
+        ("stretch", [0, 2, 4, 6, 9, 11, 13, 16]),
+    ],
 )
 def test_a_short_video_is_extended_by_the_stated_rule(short, clip):
     assert ClipRule(8, frame_step=4, short=short).random(even(17), draw=0.9).tolist() == clip
@@ -124,13 +129,17 @@ def test_a_rule_of_no_frames_or_of_two_spans_is_told():
 @pytest.mark.parametrize("frames", [1, 7, 17, 59, 60, 61, 93, 500, 1062])
 @pytest.mark.parametrize("fps", [0.25, 6.0, 30.0])
 @pytest.mark.parametrize(
-    "rule", [ClipRule(16, clip_seconds=2.0), ClipRule(8, clip_seconds=2.0), ClipRule(16, frame_step=2)]
+    "rule",
+    [
+        *(ClipRule(16, clip_seconds=2.0), ClipRule(8, clip_seconds=2.0), ClipRule(16, frame_step=2)),
+        ClipRule(16, clip_seconds=2.0, short="stretch"),
+    ],
 )
 def test_all_clips_see_every_frame(frames, fps, rule):
     assert set(rule.spread(even(frames, fps), None).ravel()) == set(range(frames))
 
 
-@pytest.mark.parametrize("short", ["loop", "last"])
+@pytest.mark.parametrize("short", ["loop", "last", "stretch"])
 def test_no_clip_asks_for_a_frame_that_is_not_there(short):
     for frames in range(1, 130):
         for fps in (23.976, 25.0, 29.97, 30.0):

@@ -12,7 +12,7 @@ from hmdb_lib.data.load import choose_source
 from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import FrameStore
-from hmdb_lib.data.video import VideoError, scan, write_video
+from hmdb_lib.data.video import Size, VideoError, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.training import experiment as training
 
@@ -147,8 +147,9 @@ def test_a_video_that_changed_after_extraction_is_read_itself(dataset, tmp_path)
 @pytest.mark.parametrize(
     ("store", "size", "said"),
     [
+        ("auto", Size(*SIZE, False), "decoded from the video files .* --size 48 64 --no-antialias makes this faster"),
         ("auto", SIZE, "read from frame store .*frames-48x64 \\(JPEG, quality 90\\)\n"),
-        ("auto", (40, 64), "decoded from the video files .* --size 40 64 makes this faster"),
+        ("auto", (40, 64), "decoded from the video files .* this makes it faster:\\n .* --size 40 64"),
         ("none", SIZE, "decoded from the video files"),
     ],
 )
@@ -199,3 +200,30 @@ def test_a_run_reads_the_store_beside_its_videos(tiny_config, tiny_videos, tmp_p
     source = training.read_data(config, training.environment.place()).source
     assert "frames: read from frame store" in capsys.readouterr().out
     assert not source.passed_over
+
+
+def test_a_store_serves_only_recipes_that_resize_as_it_did(dataset, tmp_path):
+    plain, paths = Size(*SIZE, antialias=False), paths_of(dataset)
+    extract(dataset, Setting(plain, None), tmp_path / "plain", workers=1)
+    for store, size, reason in [
+        (dataset / "raw", plain, "made with antialiasing"),
+        (tmp_path / "plain", Size(*SIZE), "made without antialiasing"),
+        (tmp_path / "plain", Size(24, 32, antialias=False), "of another size: 48x64"),
+    ]:
+        assert set(FrameStore(store, size).look(paths, dataset / "videos").values()) == {reason}
+    with pytest.raises(UserError, match=r"has none of the 3 videos for data\.resize .*made with antialiasing"):
+        choose_source(str(dataset / "raw"), dataset, Videos(dataset / "videos", plain), paths)
+    store = choose_source(str(tmp_path / "plain"), dataset, Videos(dataset / "videos", plain), paths)
+    frames = np.array([0, 5])
+    assert np.array_equal(
+        store.read("wave/a.avi", frames), Videos(dataset / "videos", plain).read("wave/a.avi", frames)
+    )
+
+
+def test_a_recipe_without_antialiasing_has_a_store_of_its_own_beside_the_other(dataset):
+    done = extract(dataset, Setting(Size(*SIZE, antialias=False)), workers=1)
+    assert (done.kept, done.videos) == (0, 3)
+    source = choose_source("auto", dataset, Videos(dataset / "videos", Size(*SIZE, antialias=False)), paths_of(dataset))
+    assert source.folder == dataset / "frames-48x64-no-antialias"
+    assert not source.passed_over
+    shutil.rmtree(source.folder)

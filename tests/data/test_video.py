@@ -12,9 +12,11 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from av.stream import Disposition
+from torchvision.transforms.functional import resize
 
-from hmdb_lib.data.video import VideoError, read_frames, scan, write_video
+from hmdb_lib.data.video import Size, VideoError, read_frames, scan, write_video
 from hmdb_lib.errors import UserError
 
 ODD_NAMES = ["Yes!!!_#1&2_(HQ)_[x]_+;~@.avi", "with blanks.avi", "http:colon.avi", "50%d.avi", "größe.avi"]
@@ -434,3 +436,15 @@ def test_hmdb51_clips_are_smoother_in_output_order_than_sorted_by_time(real_data
 def test_hmdb51s_cartwheel_opens_though_its_metadata_is_not_utf8(real_data):
     path = next((real_data / "hmdb51_mini" / "cartwheel").glob("*.avi"))
     assert scan(path).frames == 83
+
+
+def test_without_antialiasing_frames_are_what_torchvision_makes_of_a_tensor_so(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), dtype=np.uint8)
+    write_video(tmp_path / "noise.avi", noise, 30)
+    whole = torch.from_numpy(read_frames(tmp_path / "noise.avi", range(3))).permute(0, 3, 1, 2).float()
+    wanted = resize(whole, [40, 60], antialias=False).permute(0, 2, 3, 1).numpy()
+    plain = read_frames(tmp_path / "noise.avi", range(3), Size(40, 60, antialias=False))
+    assert np.abs(plain - wanted).max() <= 0.51, "rounded to whole numbers"
+    smooth = read_frames(tmp_path / "noise.avi", range(3), Size(40, 60))
+    assert np.array_equal(smooth, read_frames(tmp_path / "noise.avi", range(3), (40, 60)))
+    assert smooth.std() < 0.8 * plain.std(), "what lies between the four pixels is not averaged in"

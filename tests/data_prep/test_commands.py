@@ -43,7 +43,8 @@ def test_defaults_are_those_of_the_functions():
     asked = parse("pairs", "root")
     assert (asked.seed, asked.clips, asked.classes) == (pairs["seed"].default, pairs["clips"].default, len(PAIRS))
     asked = parse("extract", "root")
-    assert Setting(asked.size, asked.quality) == Setting()
+    assert Setting(tuple(asked.size), asked.quality) == Setting()
+    assert not asked.no_antialias
 
 
 @pytest.mark.parametrize(

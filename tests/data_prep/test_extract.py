@@ -15,7 +15,7 @@ from data_prep import extract as extracting
 from data_prep.__main__ import main
 from data_prep.extract import Setting, extract
 from hmdb_lib.data.store import FrameStore
-from hmdb_lib.data.video import write_video
+from hmdb_lib.data.video import Size, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import DiskError
 
@@ -52,7 +52,9 @@ def test_a_file_copied_elsewhere_with_a_new_date_is_still_the_same(root):
     assert extract(root, SMALL, workers=1).kept == 3
 
 
-@pytest.mark.parametrize("setting", [Setting((48, 64), 50), Setting((48, 64), None), Setting(48)])
+@pytest.mark.parametrize(
+    "setting", [Setting((48, 64), 50), Setting((48, 64), None), Setting(48), Setting(Size(48, 64, False))]
+)
 def test_a_changed_setting_makes_a_store_stale_and_says_so(root, setting, capsys):
     extract(root, SMALL, root / "store", workers=1)
     done = extract(root, setting, root / "store", workers=1)

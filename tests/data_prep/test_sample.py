@@ -87,14 +87,14 @@ def test_the_splits_differ(sample):
 
 
 @pytest.mark.slow
-def test_the_whole_sample_has_20_to_train_8_to_test_and_4_unused_a_class(full_sample):
+def test_the_whole_sample_has_80_to_train_32_to_test_and_16_unused_a_class(full_sample):
     for split in (1, 2, 3):
         table = read_split(full_sample / "splits", split)
         counts = table.groupby(["label", "role"]).size().unstack()
         assert tuple(counts.index) == CLASSES
-        assert (counts["train"] == 20).all()
-        assert (counts["test"] == 8).all()
-        assert (counts["unused"] == 4).all()
+        assert (counts["train"] == 80).all()
+        assert (counts["test"] == 32).all()
+        assert (counts["unused"] == 16).all()
         groups = table.path.map(source_group).groupby(table.role).agg(set)
         assert not groups["train"] & groups["test"]
 
@@ -148,7 +148,7 @@ def test_each_backward_class_has_its_forward_twin():
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_figures_move_smoothly_with_bones_of_one_length(motion):
-    joints = act(motion, 60, FPS, np.random.default_rng(0))
+    joints = act(motion, 60, 30, np.random.default_rng(0))
     for side in ("left", "right"):
         for a, b in pairwise(("shoulder", "elbow", "hand")):
             bone = np.linalg.norm(joints[f"{side}_{a}"] - joints[f"{side}_{b}"], axis=1)

@@ -97,7 +97,13 @@ def test_the_key_holds_the_weights(frozen):
     "change",
     [
         *({"data__frames": 9}, {"data__clip_seconds": 0.5}, {"data__short": "last"}, {"data__resize": [68, 90]}),
-        *({"data__crop": 65}, {"data__flip": False}, {"data__normalize": "published"}, {"data__features": "4x4"}),
+        *(
+            {"data__crop": 65},
+            {"data__antialias": False},
+            {"data__flip": False},
+            {"data__normalize": "published"},
+            {"data__features": "4x4"},
+        ),
         *({"model__blocks": 2}, {"model__backbone": "mc3_18"}),
     ],
     ids=str,

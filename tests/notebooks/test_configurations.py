@@ -18,7 +18,9 @@ FILES = [file for file in sorted((ROOT / "notebooks").glob("*.ipynb")) if file.s
 def code_of(file):
     """The cells that use the project, but for the one that sets it up."""
     cells = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
-    chosen = [cell for cell in cells if re.search(r"^quick = |\bhl\.", cell.source, re.MULTILINE)]
+    chosen = [
+        cell for cell in cells if "parameters" in cell.metadata.get("tags", []) or re.search(r"\bhl\.", cell.source)
+    ]
     return [cell.source for cell in chosen if "set-up" not in cell.metadata.get("tags", [])]
 
 
@@ -65,6 +67,7 @@ def called(tmp_path, monkeypatch):
     for name in ("load_model", "judge_lengths", "cost_table"):
         replace(name, lambda *arguments, **named: MagicMock())
     replace("find_problems", lambda *arguments: [])
+    replace("examine", lambda: 0)
     return called
 
 

@@ -85,9 +85,12 @@ def test_the_badges_open_this_very_file(file):
 
 
 @every_notebook
-def test_the_parameters_cell_is_one_and_holds_quick(file):
+def test_the_parameters_cell_is_one_and_holds_what_is_used(file):
     (parameters,) = tagged(file, "parameters")
-    assert parameters.startswith("quick = False")
+    names = re.findall(r"^(\w+) = ", parameters, re.MULTILINE)
+    code = "\n".join(cell.source for cell in cells(file, "code") if "tags" not in cell.metadata)
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
+    assert "quick" not in names or parameters.startswith("quick = False")
 
 
 def test_the_set_up_cell_is_the_same_everywhere():
@@ -131,12 +134,12 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place,
     monkeypatch.setenv("HMDB_DATA", str(place / "data"))
     monkeypatch.setenv("HMDB_RESULTS", str(place / "results"))
     monkeypatch.setenv("HMDB_WIDGETS", "off")  # nobody looks
-    assert "quick" in papermill.inspect_notebook(file), "papermill would pass over a parameter that is not there"
+    quick = {"quick": True} if "quick" in papermill.inspect_notebook(file) else {}
     done = papermill.execute_notebook(
-        file, tmp_path / file.name, {"quick": True}, cwd=file.parent, progress_bar=False, kernel_name="python3"
+        file, tmp_path / file.name, quick, cwd=file.parent, progress_bar=False, kernel_name="python3"
     )
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    # Progress bars are widgets. Not all warnings call themselves one: Lightning's are a place and a sentence.
+    # Not all warnings call themselves one: Lightning's are a place and a sentence.
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
     assert not [o for o in outputs if "<Figure" in text_of(o) and "image/png" not in o.data], "a picture as text"

@@ -123,7 +123,7 @@ def test_on_colab_the_torch_that_is_there_stays_and_drive_keeps_the_results(mach
 
     cells = code_of("00_start_here")
     before, set_up, *others, after = machine(new_machine, [GIVEN, *cells, GIVEN], **colab)
-    assert "colab; cpu, " in set_up
+    assert "colab; no GPU, " in set_up
     assert "\ndata: /content/data\nresults: /content/drive/MyDrive/hmdb_results\n" in set_up
     assert set_up.splitlines()[-1].startswith("no GPU: Runtime > Change runtime type > T4 GPU")
     assert "test accuracy" in "".join(others)
@@ -158,7 +158,7 @@ def test_on_kaggle_a_full_disk_is_told_and_a_second_pass_needs_no_network(machin
 
         subprocess.run(["mount", "-o", "remount,size=2g", working], check=True)
         second, *others = machine(session, [set_up, *get_data, *start_here], network=False, **kaggle)
-        assert second.startswith("kaggle; cpu, ")
+        assert second.startswith("kaggle; no GPU, ")
         assert "videos: Kaggle input; " in "".join(others)
         assert "\nwhole\n" in "".join(others)
         assert "test accuracy" in "".join(others)

@@ -60,3 +60,9 @@ def test_without_a_network_the_cell_says_so_in_a_line(set_up, tmp_path, monkeypa
     monkeypatch.setenv("HMDB_REPO", str(tmp_path / "nowhere"))
     (outputs,) = run_cells(tmp_path, set_up)
     assert "is there internet?" in str(outputs)
+
+
+@pytest.mark.slow
+def test_a_stopped_cell_says_so_in_a_line(set_up):
+    _, outputs = run_cells(ROOT, set_up, "raise KeyboardInterrupt('2 of 5 epochs are kept')")
+    assert outputs == ["stopped: 2 of 5 epochs are kept\n"]

@@ -1,6 +1,7 @@
 """Every figure is drawn from a made table, and says what the table says."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.made import CLASSES, ROWS, made_batch, made_clip, made_metrics, made_predictions, made_table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -8,6 +9,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from hmdb_lib.plots import classes as plots_classes
 from hmdb_lib.plots import clips as plots_clips
 from hmdb_lib.plots import curves as plots
+
+
+def made_windows():
+    return pd.DataFrame({"start": [0.0, 2.0], "end": [2.0, 3.5], "wave": [0.6, 0.2], "run": [0.4, 0.1]})
+
 
 FIGURES = {
     "training_curves": lambda: plots.training_curves(made_metrics(5)),
@@ -27,6 +33,7 @@ FIGURES = {
     "class_change": lambda: plots_classes.class_change(made_predictions(), made_predictions(seed=1), ("a", "b")),
     "class_change_of_none": lambda: plots_classes.class_change(made_predictions(0), made_predictions(), ("a", "b")),
     "reliability": lambda: plots_classes.reliability(made_predictions()),
+    "along_time": lambda: plots_classes.along_time(made_windows()),
     "reliability_of_none": lambda: plots_classes.reliability(made_predictions(0)),
     "video_prediction": lambda: plots_classes.video_prediction(made_predictions().iloc[0]),
     "contact_sheet": lambda: plots_clips.contact_sheet({"catch": made_clip(9), "chew": made_clip(9)}),
@@ -90,6 +97,62 @@ def test_the_true_class_is_shown_however_low_it_ranks():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cartwheel", "catch", "brush_hair"]
 
 
+def test_bars_stand_in_the_order_of_rank_whichever_class_is_true():
+    video = made_predictions().iloc[0].copy()
+    video[CLASSES] = [0.3, 0.4, 0.2, 0.1]
+    axes = plots_classes.video_prediction(video).axes[0]
+    assert video.label == "brush_hair"
+    widths = [bar.get_width() for bar in sorted(axes.patches, key=lambda bar: bar.get_y())]
+    assert widths == [0.4, 0.3, 0.2, 0.1]
+
+
+def test_classes_stand_in_the_order_of_their_change():
+    first, second = made_predictions(), made_predictions(seed=1)
+    axes = plots_classes.class_change(first, second, ("a", "b")).axes[0]
+    bars = sorted((bar for bar in axes.patches), key=lambda bar: bar.get_y())
+    widths = [bar.get_width() for bar in bars]
+    assert widths == sorted(widths)
+
+
+def test_a_bin_of_too_few_sources_for_an_interval_is_hollow():
+    predictions = made_predictions()
+    predictions["group"] = "one"
+    upper = plots_classes.reliability(predictions).axes[0]
+    assert {line.get_markerfacecolor() for line in upper.lines if line.get_marker() == "o"} == {"white"}
+
+
+def test_the_best_epoch_on_validation_is_marked():
+    metrics = made_metrics(5)
+    metrics["val_video_accuracy"] = [0.1, 0.3, 0.3, 0.2, 0.2]
+    metrics["val_video_loss"] = [2.0, 1.9, 1.8, 1.9, 2.0]
+    assert plots.best_epoch(metrics) == 2
+    rings = [line for line in plots.compare_curves({"run": metrics}).axes[1].lines if line.get_markersize() == 9]
+    assert [line.get_xydata().tolist() for line in rings] == [[[2.0, 0.3]]]
+
+
+def test_the_axis_of_a_run_that_goes_on_is_as_long_as_the_run():
+    figure = plots.training_curves(made_metrics(1), chance=0.25, epochs=30)
+    assert figure.axes[0].get_xlim()[1] > 29
+    assert "chance" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("runs", [4, 30])
+def test_a_legend_of_long_names_is_whole(runs):
+    names = [f"efficientnet_lite0_pool_change-frozen/ut_interaction-split{n}-seed0" for n in range(runs)]
+    figure = plots.compare_curves({name: made_metrics(3) for name in names})
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    box = figure.legends[0].get_window_extent(canvas.get_renderer())
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+
+
+def test_a_video_of_one_window_has_a_bar_a_class():
+    table = pd.DataFrame({"start": [0.0], "end": [1.6], "wave": [0.6], "run": [0.4]})
+    (axes,) = plots_classes.along_time(table).axes
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.6, 0.4])
+
+
 def test_each_frame_lies_under_the_heat_of_its_own_time():
     maps = np.stack([np.zeros((4, 4)), np.ones((4, 4))])
     heat = [axes.images[1] for axes in plots_clips.attention_overlay(made_clip(8), maps).axes if len(axes.images) == 2]
@@ -97,7 +160,8 @@ def test_each_frame_lies_under_the_heat_of_its_own_time():
 
 
 def test_the_heat_covers_the_whole_frame():
-    below = plots_clips.attention_overlay(made_clip(8), np.ones((1, 4, 4))).axes[1]
+    figure = plots_clips.attention_overlay(made_clip(8), np.ones((1, 4, 4)))
+    below = next(axes for axes in figure.axes if len(axes.images) == 2)
     assert below.images[1].get_extent() == list(below.images[0].get_extent())
 
 

@@ -173,6 +173,18 @@ def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):
     assert job.arguments[-2:] == ["--config", str(file)]
 
 
+@pytest.mark.parametrize(
+    ("names", "frozen"),
+    [(["attention_depth"], {True}), (["cnn_depth"], {False}), (["backbones"], {True, False})],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_on_the_sample_all_rows_of_a_table_train_their_backbone_or_none_does(place, names, frozen):
+    """But for those that say themselves whether theirs is frozen."""
+    jobs = study.plan(names, [1], [0], ["data=sample"], place)
+    assert {job.config.frozen for job in jobs} == frozen
+    assert all(job.config.frozen for job in jobs if "efficientnet" in job.config.row)
+
+
 def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
     pretend(study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)[0], 6)
     with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):

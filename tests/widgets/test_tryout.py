@@ -31,8 +31,10 @@ def baseline(tiny_experiment, tmp_path_factory):
 @pytest.mark.parametrize("model", ["classifier", "baseline"])
 def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_videos, request, model):
     classifier = request.getfixturevalue(model)
-    classes, attention = tryout.look(classifier, tiny_videos / "dark" / "1.avi")
-    assert [axes.get_ylabel().split()[0] for axes in classes.axes] == list(
+    film, worth, classes, attention = tryout.look(classifier, tiny_videos / "dark" / "1.avi")
+    assert "data:image/gif" in film
+    assert "guessing names 50.0 %" in worth
+    assert [label.get_text().split()[0] for label in classes.axes[0].get_yticklabels()] == list(
         classifier.predict(tiny_videos / "dark" / "1.avi").videos[0].top(2)
     )
     assert isinstance(attention, Figure)
@@ -45,6 +47,7 @@ def test_an_uploaded_video_is_shown_under_its_own_name(view, tiny_videos):
     buttons.children[0].value = (file | {"last_modified": datetime.now()},)
     assert picture.value.startswith("<p>mine.avi</p>")
     assert picture.value.count("data:image/png") == 2
+    assert "data:image/gif" in picture.value
 
 
 def test_a_recording_from_the_webcam_is_shown(view, tiny_videos):

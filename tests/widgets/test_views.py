@@ -1,5 +1,7 @@
 """Moving a control changes the picture; where nothing can be moved, the same call gives a still one."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from helpers.made import made_metrics, made_predictions
@@ -8,6 +10,7 @@ from ipywidgets import VBox
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
+from hmdb_lib.results.metrics import classes_of, correct
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training.experiment import read_data, resolve
 from hmdb_lib.widgets import views as widgets
@@ -172,3 +175,43 @@ def test_another_experiments_run_is_not_taken_for_this_ones(tiny_config, tmp_pat
     Run.start(tiny_config(), tmp_path)
     with pytest.raises(UserError, match="holds another experiment"):
         resolve(tiny_config(train__lr=0.5), environment.Place("local", tmp_path, tmp_path))
+
+
+def test_no_run_chosen_is_told_in_the_pictures_place(notebook, results):
+    choice, picture = widgets.run_comparer(results).children
+    choice.value = ()
+    assert picture.value.startswith("choose a run above")
+
+
+def test_of_many_runs_the_first_ones_are_drawn_and_it_is_told():
+    run = SimpleNamespace(metrics=made_metrics(2))
+    told, curves, _ = widgets.comparison({str(number): run for number in range(30)})
+    assert told == "the first 8 of the 30 runs that are chosen"
+    assert len(curves.legends[0].get_texts()) == 8
+
+
+def test_the_videos_a_model_is_most_wrongly_sure_of_come_first(notebook, finished):
+    view = parts(widgets.prediction_viewer(finished))
+    predictions = finished.predictions.set_index("video")
+    wrong = predictions[correct(predictions.reset_index()).to_numpy() == 0]
+    surest = wrong[classes_of(predictions)].max(axis=1).idxmax() if "group" not in classes_of(predictions) else None
+    assert view["class"].value == "wrong, the surest first"
+    assert view["video"].value == surest
+
+
+def test_a_saved_notebook_keeps_the_newest_picture_beside_the_widget(notebook, results, monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, bundle, raw):
+            shown.append(bundle)
+
+    monkeypatch.setattr(widgets, "display", lambda bundle, **how: shown.append(bundle) or Handle())
+    view = widgets.run_comparer(results)
+    view._ipython_display_()
+    widget, before = shown
+    assert widget["text/plain"] == ""
+    assert before["text/html"].count("data:image/png") == 2
+    view.children[0].value = ("baseline/tiny-split1-seed0",)
+    assert shown[-1]["text/html"] != before["text/html"]
+    assert f"still-{view.model_id}" in view.children[1].value

@@ -221,9 +221,10 @@ class Perceiver(Head):
         if self_layers:
             self.class_token = nn.Parameter(torch.randn(1, 1, width) * latent_std)
         self.layers = nn.ModuleList(AttentionLayer(width, 8, **drops) for _ in range(self_layers))
-        opened: list[Any] = [*self.cross, *self.layers] if start == "centred" else []
-        for layer in opened:
-            layer.start_open()
+        if start == "centred":
+            for layer in self.modules():
+                if isinstance(layer, AttentionLayer):
+                    layer.start_open()
         self.norm = nn.LayerNorm(width)
         if residual_pool:
             self.gate = nn.Linear(width, channels, bias=False)

@@ -13,13 +13,15 @@ class Pool(Head):
     Args:
         channels, slots, classes: see `Head`.
         norm: a LayerNorm before the linear layer: the head that VideoMAE's authors fine-tune.
+        dropout: on the average, before the linear layer.
 
     """
 
     name = "pool"
 
-    def __init__(self, channels: int, slots: int, classes: int, *, norm: bool = False) -> None:
+    def __init__(self, channels: int, slots: int, classes: int, *, norm: bool = False, dropout: float = 0.0) -> None:
         super().__init__(classes)
+        self.dropout = nn.Dropout(dropout)
         if norm:
             self.norm = nn.LayerNorm(channels)
         self.fc = nn.Linear(channels, classes)
@@ -30,7 +32,7 @@ class Pool(Head):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to logits B classes."""
         mean = tokens.mean((1, 2, 3))  # B C
-        return self.fc(self.norm(mean) if hasattr(self, "norm") else mean)
+        return self.fc(self.dropout(self.norm(mean) if hasattr(self, "norm") else mean))
 
 
 class PoolChange(Head):

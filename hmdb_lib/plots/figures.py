@@ -1,0 +1,156 @@
+"""Draw the pictures of a results folder: of each table its accuracies, its learning curves, and what its rows cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import whole_file
+from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
+from hmdb_lib.results.runs import Run
+
+ACROSS = 4  # rows of a table beside each other
+
+
+class Table(NamedTuple):
+    """Hold a table of a results folder: its names, its data set and whether backbones were frozen, its numbers."""
+
+    names: str
+    data: str
+    frozen: bool
+    frame: pd.DataFrame
+    runs: dict[str, list[Run]]
+
+    @property
+    def title(self) -> str:
+        """Say which data, and how many."""
+        videos, sources = self.frame.videos.max(), self.frame.sources.max()
+        return f"{self.data}{', frozen' * self.frozen}: {videos:.0f} test videos of {sources:.0f} sources"
+
+
+def read_tables(results: Path) -> list[Table]:
+    """Read all tables of a results folder, with their finished runs; rows without one are left out."""
+    found = []
+    for file in sorted((results / "tables").glob("*.csv")):
+        frozen = file.stem.endswith("-frozen")
+        names, _, data = file.stem.removesuffix("-frozen").rpartition("-")
+        frame = pd.read_csv(file, index_col="row").dropna(subset=["accuracy", "cnn_parameters"])
+        runs = {}
+        for row, number in frame.runs.items():
+            folders = sorted((results / "runs" / f"{row}{'-frozen' * frozen}").glob(f"{data}-split*"))
+            runs[str(row)] = [run for run in map(Run, folders) if run.finished][: int(number)]
+        if len(frame):
+            found.append(Table(names, data, frozen, frame, runs))
+    return found
+
+
+def draw(results: Path, folder: Path | None = None) -> list[Path]:
+    """Draw every table of a results folder into `folder` (None: its figures/); return the files, sorted.
+
+    `<table>.png`: accuracies with their intervals, a panel a data set. `<table>-<data>-curves.png`: loss and accuracy
+    of training and validation, row by row. `parameters.png`: what every row of them costs. The same results give the
+    same bytes. Raises UserError where there is no table.
+    """
+    tables = read_tables(results)
+    if not tables:
+        raise UserError(f"{results / 'tables'}: no table yet; hmdb study makes them")
+    figures = {"parameters": parameters([table.frame for table in tables])}
+    for names in sorted({table.names for table in tables}):
+        figures[names] = accuracies([table for table in tables if table.names == names])
+    for table in tables:
+        if any(len(run.metrics) for runs in table.runs.values() for run in runs):
+            figures[f"{table.names}-{table.data}{'-frozen' * table.frozen}-curves"] = learning_curves(table)
+    folder = folder or results / "figures"
+    return [_save(figure, folder / f"{name}.png") for name, figure in sorted(figures.items())]
+
+
+@mpl.rc_context(STYLE)
+def accuracies(tables: Sequence[Table]) -> Figure:
+    """Draw the test accuracy of each row with its 95 % interval over source videos, a panel a data set.
+
+    Hollow: too few sources for an interval. The row that validation would choose is marked with a star.
+    """
+    heights = [len(table.frame) for table in tables]
+    size = (PAGE, 0.45 + sum(0.55 + 0.2 * height for height in heights))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(tables), 1, sharex=True, squeeze=False, height_ratios=[2 + h for h in heights])
+    for axes, table in zip(panels[:, 0], tables, strict=True):
+        frame = table.frame[["accuracy", "accuracy_low", "accuracy_high"]] * 100
+        errors = np.stack([frame.accuracy - frame.accuracy_low, frame.accuracy_high - frame.accuracy]).clip(min=0)
+        for place, (known, line) in enumerate(zip(frame.accuracy_low.notna(), frame.itertuples(), strict=True)):
+            error, fill = (errors[:, [place]], COLOURS[0]) if known else (None, "white")
+            axes.errorbar(line.accuracy, place, xerr=error, fmt="o", color=COLOURS[0], mfc=fill, capsize=2.5)
+        names = [f"{row} *" if best else str(row) for row, best in table.frame.best_on_validation.items()]
+        axes.set_yticks(range(len(names)), names)
+        axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 100))
+        axes.set_title(table.title, loc="left")
+    panels[-1, 0].set_xlabel(
+        "test accuracy, %, 95 % interval over sources; hollow: too few for one; *: best on validation"
+    )
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def learning_curves(table: Table) -> Figure:
+    """Draw loss and accuracy of training (dashed) and validation (full), row by row: thin a run, thick their mean."""
+    rows = [row for row, runs in table.runs.items() if any(len(run.metrics) for run in runs)]
+    across, lines = min(ACROSS, len(rows)), -(-len(rows) // ACROSS)
+    figure = Figure(figsize=(PAGE, 0.5 + 2.6 * lines), layout="constrained")
+    panels = figure.subplots(2 * lines, across, squeeze=False, sharex=True, sharey="row")
+    for number, row in enumerate(rows):
+        column = panels[2 * (number // across) : 2 * (number // across) + 2, number % across]
+        column[0].set_title(row, fontsize=7)
+        for axes, measure in zip(column, ("loss", "accuracy"), strict=True):
+            for part, colour, style in (("train", COLOURS[1], "--"), ("val", COLOURS[0], "-")):
+                name = f"{part}_video_{measure}"
+                kept = [
+                    run.metrics.reindex(columns=["epoch", name]).set_index("epoch")[name] for run in table.runs[row]
+                ]
+                curves = pd.concat(kept, axis=1)
+                axes.plot(curves.index, curves, style, color=colour, linewidth=0.5, alpha=0.4)
+                axes.plot(curves.index, curves.mean(axis=1), style, color=colour, linewidth=1.6)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        column[1].set_xlabel("epoch, from 0")
+    for place, axes in enumerate(panels[:, 0]):
+        axes.set_ylabel(("loss (nats)", "accuracy")[place % 2])
+        axes.set_ylim(0, 1.02 if place % 2 else None)
+    for axes in panels.ravel():
+        axes.set_visible(bool(axes.lines))
+    figure.suptitle(f"{table.title}\ndashed: training, full: validation; thin: one run, thick: the mean of the runs")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
+    """Draw the parameters of every row, backbone and attention, beside what the study published (ring, its total)."""
+    table = pd.concat(frames)
+    table = table[~table.index.duplicated()]
+    parts = pd.DataFrame({"backbone": table.cnn_parameters, "all but the backbone": table.attention_parameters}) / 1e6
+    parts = parts.loc[parts.sum(axis=1).sort_values(kind="stable").index]
+    figure = Figure(figsize=(PAGE, 0.8 + 0.19 * len(parts)), layout="constrained")
+    axes, places = figure.subplots(), range(len(parts))
+    left = np.zeros(len(parts))
+    for (name, values), colour, hatch in zip(parts.items(), COLOURS, ("", "////"), strict=False):
+        axes.barh(places, values, left=left, color=colour, hatch=hatch, edgecolor="white", label=str(name))
+        left += values.to_numpy()
+    theirs = table.loc[parts.index, "published_hmdb51_cnn_million"] + table.loc[
+        parts.index, "published_hmdb51_attention_million"
+    ].fillna(0)
+    axes.plot(theirs, places, "o", color="black", mfc="none", label="published, backbone and attention")
+    axes.set_yticks(places, parts.index)
+    axes.set(xlabel="millions of parameters", ylim=(-0.6, len(parts) - 0.4))
+    axes.grid(False, axis="y")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _save(figure: Figure, file: Path) -> Path:
+    with whole_file(file, keep_suffix=True) as part:
+        figure.savefig(part, dpi=140, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return file
