@@ -205,8 +205,8 @@ def test_everything_but_the_classifier_can_be_frozen() -> None:
 def test_computing_the_class_token_alone_changes_neither_output_nor_gradients(
     arguments: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build("hybrid", arguments).head
-    tokens = torch.randn(2, 2, 3, 3, 128)
+    model = build("hybrid", arguments).head.double()
+    tokens = torch.randn(2, 2, 3, 3, 128).double()
 
     def run() -> tuple[Tensor, list[Tensor]]:
         model.zero_grad()

@@ -96,7 +96,7 @@ def test_the_change_is_the_drift_between_the_ends_and_the_mean_absolute_step() -
 
 def test_differences_give_the_latents_one_more_token_for_each_step_of_each_place() -> None:
     x = tokens()
-    plain, more = (build("perceiver", differences=differences).context(x) for differences in (False, True))
+    plain, more = (build("perceiver", differences=each, start="published").context(x) for each in (False, True))
     assert (plain.shape[1], more.shape[1]) == (SLOTS * 6, SLOTS * 6 + (SLOTS - 1) * 6)
     torch.testing.assert_close(more[:, : SLOTS * 6], plain)
     torch.testing.assert_close(more[:, SLOTS * 6 :, :CHANNELS], (x[:, 1:] - x[:, :-1]).flatten(1, 3))

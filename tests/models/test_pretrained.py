@@ -63,15 +63,16 @@ FIRST_NAMES = {  # as a release before that wrote them
     "bert": {"backbone", "class_token", "positions", "layers", "classifier"},
     "videomae": {"videomae", "fc_norm", "classifier"},
 }
+BEFORE_START = {"start": "published"}
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder."], ids=["of classes", "without labels"])
 @pytest.mark.parametrize(
     ("kind", "architecture", "arguments"),
     [
-        ("hybrid", "hybrid", {"blocks": 1, "cross": 2, "self_layers": 2, "latents": 4, "width": 64}),
-        ("gated", "hybrid", {"blocks": 1, "residual_pool": True, "latents": 4, "width": 64}),
-        ("self", "hybrid", {"blocks": 1, "cross": 0, "width": 32}),
+        ("hybrid", "hybrid", {"blocks": 1, "cross": 2, "self_layers": 2, "latents": 4, "width": 64} | BEFORE_START),
+        ("gated", "hybrid", {"blocks": 1, "residual_pool": True, "latents": 4, "width": 64} | BEFORE_START),
+        ("self", "hybrid", {"blocks": 1, "cross": 0, "width": 32} | BEFORE_START),
         ("r2plus1d", "r2plus1d", {"blocks": 1}),
         ("bert", "bert", {"blocks": 1}),
         ("videomae", "videomae", {"variant": "small", "frames": 2, "size": 32}),

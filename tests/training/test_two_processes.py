@@ -24,6 +24,7 @@ STILL = {
         "data__resize": [64, 64],
         "data__flip": False,
         "model__frozen": 2,
+        "perceiver__start": "published",
         "perceiver__latents": 8,
         "perceiver__width": 64,
     },

@@ -106,11 +106,20 @@ class AttentionLayer(nn.Module):
         context = normed if self.norm_context is None else self.norm_context(context)
         return self.add(x[:, :queries], self.attention(normed[:, :queries], context))
 
+    @torch.no_grad()
     def start_open(self) -> None:
-        """Let the attention start with values that it passes on at full strength, and without a bias."""
-        for linear in (self.attention.kv, self.attention.out):
-            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-        nn.init.zeros_(self.attention.out.bias)
+        """Let the attention start as an average that keeps its size: values and output orthogonal, no bias.
+
+        Of a self attention the output undoes the values, so that it gives the mean of its normed inputs.
+        """
+        out, width = self.attention.out, self.attention.out.in_features
+        values = self.attention.kv.weight[width:]
+        nn.init.orthogonal_(values)
+        if self.norm_context is None:
+            out.weight.copy_(values.T)
+        else:
+            nn.init.orthogonal_(out.weight, gain=math.sqrt(out.out_features / width))
+        nn.init.zeros_(out.bias)
 
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention: both residual paths and the feed-forward, B N D."""
@@ -129,7 +138,7 @@ class Perceiver(Head):
     The tokens of an untrained backbone differ little from clip to clip beside what all clips share, and latents, class
     token and biases are shared by all clips too. Adam moves the head along what is shared by a whole step for whatever
     classes a batch happens to hold, which drowns what tells clips apart and turns the backbone's gradient every step.
-    So the tokens are read centred, and attention starts open (`python -m benchmarks.starts`).
+    So attention reads centred tokens, and starts as an average of them at full strength (`python -m benchmarks.starts`).
 
     Args:
         channels, slots, classes: see `Head`.
@@ -200,7 +209,7 @@ class Perceiver(Head):
         self.over_time, self.differences, self.gated = latents_over_time, differences, residual_pool
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
-        self.token_norm = TokenNorm(channels) if start == "centred" else nn.Identity()
+        self.token_norm: nn.Module = TokenNorm(channels) if start == "centred" else nn.Identity()
         self.token_dropout = nn.Dropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
