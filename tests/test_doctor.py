@@ -8,6 +8,7 @@ from helpers.system import dead_mount, read_only
 
 from hmdb_lib import doctor
 from hmdb_lib.cli import main
+from hmdb_lib.environment import Place
 
 
 @pytest.fixture
@@ -74,3 +75,9 @@ def test_a_disk_that_is_nearly_full_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "RUN", 1e18)
     (told,) = doctor.folder_problems("results", tmp_path)
     assert f"results: {tmp_path}: only " in told
+
+
+def test_colab_without_drive_is_told(tmp_path):
+    (told,) = doctor.drive_problems(Place("colab", tmp_path, tmp_path))
+    assert told.startswith("Drive is not mounted: results end with the session")
+    assert doctor.drive_problems(Place("local", tmp_path, tmp_path)) == []

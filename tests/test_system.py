@@ -190,10 +190,11 @@ def test_an_export_to_a_folder_is_one_line(hybrid_run, told, tmp_path):
     assert list(tmp_path.glob(".*.part")) == []
 
 
-def test_data_without_permission_are_one_line(asked, videos, told):
-    with no_permission(videos):
+@pytest.mark.parametrize("folder", [".", "dark"])
+def test_data_without_permission_are_one_line(asked, videos, told, folder):
+    with no_permission(videos / folder):
         line = told(asked)
-    assert str(videos) in line
+    assert str(videos / folder) in line
     assert "you may not use it; change its permissions" in line
 
 

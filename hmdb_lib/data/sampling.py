@@ -151,7 +151,8 @@ class ClipRule:
         moments = start + np.arange(self.frames) * self._step(timeline)
         if self.short == "loop":
             over = moments > self._end(timeline) + 1e-6
-            moments = np.where(over, moments % timeline.duration, moments)
+            # The margin: the end of the video, as rounding has it, is its start.
+            moments = np.where(over, (moments + 1e-6) % timeline.duration, moments)
         return self._shown(timeline, moments)
 
     def _shown(self, timeline: Timeline, moments: np.ndarray) -> np.ndarray:

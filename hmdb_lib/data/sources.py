@@ -83,7 +83,9 @@ def _by_pattern(paths: Sequence[str], pattern: str) -> pd.Series:
         raise UserError(
             f"data.group={pattern}: finds no source in {len(missed)} of {len(paths)} paths, such as {missed[0]}"
         )
-    return pd.Series([match[1] for match in matches if match], dtype=str)
+    groups = pd.Series([match[1] for match in matches if match], dtype=str)
+    print(f"sources: {groups.nunique()} of {len(paths)} videos, as data.group={pattern} finds them")
+    return groups
 
 
 def _by_convention(stem: str) -> tuple[str, str]:

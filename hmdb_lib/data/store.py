@@ -25,7 +25,7 @@ from hmdb_lib.data.video import Size, Timeline, VideoError
 from hmdb_lib.files import is_gone
 
 ENDING = ".frames"
-MAGIC = b"HMDBFRM1"
+MAGIC = b"HMDBFRM2"
 TRAILER = struct.Struct("<II8s")
 
 

@@ -25,7 +25,7 @@ from hmdb_lib.files import require_disk
 from hmdb_lib.models.backbones import Backbone
 from hmdb_lib.progress import Bar
 
-VERSION = 1  # raise it whenever the same settings cut or compute other clips
+VERSION = 2  # raise it whenever the same settings cut or compute other clips
 
 
 class Views(TrainClips):

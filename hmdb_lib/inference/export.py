@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from hmdb_lib.data.transforms import normalise
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import require_disk
 from hmdb_lib.inference import trained as portable
 
 DESCRIPTION = "hmdb_lib"  # under this name the description lies in the file
 NEEDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".xml": ("openvino",)}
+_BESIDE_WEIGHTS = 4e6  # bytes of a file at most: its graph and description
 DIFFERENCE = 1e-3  # of a logit, at most, between the exported model and this one
 
 
@@ -48,11 +50,14 @@ def write(source: Path | str, file: Path | str) -> None:
     _check_libraries(file)
     trained = portable.read(source)
     whole = Whole(trained)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Before they write: torch and OpenVINO hide the system's error for a full disk.
+    size = sum(weights.nbytes for weights in whole.state_dict().values())
+    require_disk(file.parent, size + _BESIDE_WEIGHTS, "the exported model")
     # strict: the other way of tracing takes the batch's size for a constant where a model asks len(tensor).
     shapes = {"clips": {0: torch.export.Dim("batch", min=1)}}
     program = torch.export.export(whole, (_clips(trained, 2),), dynamic_shapes=shapes, strict=True)
     clips = _clips(trained, 3)
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         part = Path(folder) / file.name
         logits = savers[file.suffix](program, trained.describe(), part, clips)

@@ -14,10 +14,14 @@ from hmdb_lib import config, environment
 from hmdb_lib.plots import architecture, figures
 from hmdb_lib.plots import curves as plots
 from hmdb_lib.results.intervals import interval
+from hmdb_lib.results.runs import Run
+from hmdb_lib.results.statistics import accuracy_interval
+from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.training import experiment as training
 from hmdb_lib.widgets import views as widgets
 
 FIGURES = Path(__file__).parent
+RUNS = FIGURES.parent / "runs"
 
 
 def main(folder: Path = FIGURES) -> None:
@@ -27,6 +31,7 @@ def main(folder: Path = FIGURES) -> None:
     metrics = pd.read_csv(FIGURES / "first_run.csv")
     plots.save(plots.training_curves(metrics, "cross1_self1", chance=1 / 8), folder / "first_run")
     plots.save(fifty_intervals(), folder / "intervals")
+    plots.save(two_cuts(), folder / "two_cuts")
     plots.save(architecture.clip_to_classes(shapes()), folder / "architecture")
     figures.draw(FIGURES.parent, folder)
 
@@ -68,6 +73,26 @@ def fifty_intervals(accuracy: float = 0.6, sources: int = 20) -> Figure:
     axes.set_title(
         f"{missed.sum()} of 50 intervals miss the accuracy of {accuracy} ({sources} sources each)", fontsize=10
     )
+    return figure
+
+
+def two_cuts() -> Figure:
+    """Draw the accuracies of the recorded probes on J-HMDB clips, cut by source and cut by clip, with their intervals."""
+    figure = Figure(figsize=(7, 2.2), layout="constrained")
+    axes = figure.subplots()
+    probes = {"logistic": "logistic regression", "neighbours": "nearest neighbours"}
+    for cut, name, mark in (("cut_by_source", "sources", "o"), ("random_cut", "clips alone", "s")):
+        for place, probe in enumerate(probes):
+            runs = sorted((RUNS / f"{cut}-{probe}-frozen").glob("jhmdb-split*"))
+            found = accuracy_interval(pool_runs([Run(run) for run in runs]))
+            colour = "tab:blue" if mark == "o" else "tab:red"
+            label = f"folds keep {name} apart" if place == 0 else None
+            axes.hlines(place, found.low, found.high, color=colour, linewidth=3, alpha=0.5)
+            axes.scatter(found.value, place, color=colour, marker=mark, label=label, zorder=3)
+    axes.set(xlabel="test accuracy, 95 % interval", xlim=(0, 1), ylim=(-0.6, 1.6))
+    axes.set_yticks(range(len(probes)), list(probes.values()))
+    axes.axvline(1 / 21, color="black", linewidth=1, linestyle=":", label="chance")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -50,6 +50,13 @@ def test_a_short_video_is_extended_by_the_stated_rule(short, clip):
     assert ClipRule(8, frame_step=4, short=short).random(even(17), draw=0.9).tolist() == clip
 
 
+@pytest.mark.parametrize("frames", [8, 16])
+def test_a_loop_that_ends_with_the_video_shows_its_first_frame_whatever_rounding_says(frames):
+    for length, rate in ((59, 30.0), (59, 29.97), (59, 25.0)):  # at 30 a second the clip's last moment is the end
+        clip = ClipRule(frames, clip_seconds=60 / rate).random(even(length, rate), 0.0)
+        assert clip[-1] == 0, (length, rate)
+
+
 def test_time_not_frame_number_decides_in_a_video_of_another_rate():
     fast, slow = even(120, fps=60.0), even(30, fps=15.0)
     rule = ClipRule(16, clip_seconds=1.0)

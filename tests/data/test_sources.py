@@ -1,8 +1,9 @@
 """Which source a clip was cut from, by its name."""
 
+import pandas as pd
 import pytest
 
-from hmdb_lib.config import load
+from hmdb_lib import config
 from hmdb_lib.data.sources import find_groups, source_group
 from hmdb_lib.data.splits import make_folds, read_videos
 from hmdb_lib.errors import UserError
@@ -80,7 +81,7 @@ def test_a_pattern_of_ones_own_names_the_sources_over_the_names_and_the_index(tm
 @pytest.mark.parametrize(("pattern", "told"), [("day", "needs a group in brackets"), ("(day", "regular expression")])
 def test_a_pattern_that_cannot_name_a_source_is_told(pattern, told):
     with pytest.raises(UserError, match=rf"data\.group=.*{told}"):
-        load(overrides=[f"data.group='{pattern}'"])
+        config.load(overrides=[f"data.group='{pattern}'"])
 
 
 def test_folds_are_disjoint_stratified_and_share_no_source(tmp_path):
@@ -148,3 +149,25 @@ def test_data_with_parts_of_their_own_have_no_other_split(tmp_path):
     (tmp_path / "index.csv").write_text("path,label,split\ntrain/a/traina.mp4,a,train\ntest/a/testa.mp4,a,test")
     with pytest.raises(UserError, match=r"data\.split=3: .*index\.csv has parts of its own, one split alone"):
         read(tmp_path, 3)
+
+
+def test_films_of_real_clips_that_are_in_two_parts_of_a_split_are_counted(real_data, tmp_path):
+    """HMDB51's split 1 keeps clips of a film and class together, not those of a film."""
+    clips = pd.read_csv(real_data / "jhmdb" / "index.csv", keep_default_na=False)
+    table = clips[["path", "label", "group"]].assign(split=clips.hmdb51_split1.replace("", "unused"))
+    table.to_csv(tmp_path / "index.csv", index=False)
+    with pytest.raises(UserError, match="25 of 336 sources lie in two parts, such as "):
+        read(tmp_path)
+
+
+def test_real_clips_cut_at_random_are_tested_on_films_that_trained(real_data, tmp_path, capsys):
+    for folder in (folder for folder in (real_data / "jhmdb").iterdir() if folder.is_dir()):
+        (tmp_path / folder.name).symlink_to(folder)
+    by_source, at_random = read(tmp_path), read(tmp_path, group=config.rows()["random_cut"]["data.group"])
+    source = by_source.set_index("path").group
+    shares = []
+    for videos in (by_source, at_random):
+        train, test = (source[videos.path[videos.role == part]] for part in ("train", "test"))
+        shares.append(test.isin(train).mean())
+    assert shares == [0, pytest.approx(0.774, abs=0.05)]
+    assert "sources: 928 of 928 videos, as data.group=(.*) finds them" in capsys.readouterr().out

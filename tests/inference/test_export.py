@@ -7,9 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from helpers.tiny_hmdb51 import mount_small_disk
 
 from hmdb_lib import cli as command
 from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals
 from hmdb_lib.inference import export
 from hmdb_lib.inference import trained as portable
 
@@ -63,6 +65,14 @@ def test_an_export_that_computes_something_else_is_not_written(hybrid_run, tmp_p
     with pytest.raises(UserError, match="would differ"):
         export.write(hybrid_run.folder, tmp_path / "model.pt2")
     assert list(tmp_path.rglob("*.pt2")) == []
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt2", ".onnx"])
+def test_a_disk_that_is_too_small_is_told_and_keeps_nothing_half_written(hybrid_run, tmp_path, ending):
+    with mount_small_disk(tmp_path / "disk", "200k") as disk:
+        with pytest.raises(UserError, match=r"free"), report_refusals():
+            export.write(hybrid_run.folder, disk / f"model{ending}")
+        assert list(disk.iterdir()) == []
 
 
 def test_an_ending_that_means_nothing_is_told(hybrid_run, tmp_path):

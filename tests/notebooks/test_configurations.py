@@ -59,7 +59,7 @@ def called(tmp_path, monkeypatch):
     replace("train", train)
     replace("run_study", run_study)
     replace("learning_curve", learning_curve)
-    for name in ("load_data", "extract_frames", "build_model"):
+    for name in ("load_data", "extract_frames", "build_model", "audit"):
         replace(name, lambda config, *arguments, **named: MagicMock(folder=hl.resolve(config).run.folder))
     for name in ("make_pairs", "make_sample", "get_hmdb51"):
         replace(name, empty_folder)
