@@ -28,10 +28,10 @@ from benchmarks.train_step import STORED, matrix_peak
 from hmdb_lib import config, models
 from hmdb_lib.data.loader import collate
 from hmdb_lib.data.transforms import normalise, random_crop_flip
-from hmdb_lib.device import Device, choose_device
 from hmdb_lib.features.load import StoredClips
 from hmdb_lib.features.store import FeatureStore
 from hmdb_lib.models import cost
+from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.training.modules import HeadClassifier
 
 CLASSES, BATCH = 51, 16

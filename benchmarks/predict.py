@@ -26,9 +26,9 @@ from benchmarks.loader import gather_videos
 from data_prep.extract import find_videos
 from hmdb_lib import config, models
 from hmdb_lib.data.video import scan
-from hmdb_lib.device import Device, choose_device
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.classifier import Classifier
+from hmdb_lib.models.device import Device, choose_device
 
 VIDEOS, FRAMES, RATE = 12, 16, 4  # a turn's videos; the pipeline takes every fourth frame, about 2 s
 CLASSES = [f"class {number}" for number in range(51)]

@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 
 from hmdb_lib import config, models
 from hmdb_lib.data.transforms import even_crops, normalise, random_crop_flip
-from hmdb_lib.device import choose_device
 from hmdb_lib.models import cost
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.training.optim import make_optimizer
 

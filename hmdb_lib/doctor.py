@@ -16,10 +16,10 @@ from packaging.requirements import Requirement
 
 from hmdb_lib import environment
 from hmdb_lib.data.video import read_frames, write_video
-from hmdb_lib.device import choose_device
 from hmdb_lib.environment import IN_CHECKOUT, ROOT, Place, cores
 from hmdb_lib.errors import FREE_DISK, UserError
 from hmdb_lib.files import is_there, report_refusals
+from hmdb_lib.models.device import choose_device
 
 TOLD = ("torch", "torchvision", "lightning", "transformers", "huggingface-hub", "av", "numpy", "pandas")
 RUN = 2e9  # bytes: the checkpoints of the largest row

@@ -39,7 +39,7 @@ def set_up() -> None:
     _show_figures()
     _mount_drive()
     from hmdb_lib import environment  # noqa: PLC0415
-    from hmdb_lib.device import choose_device  # noqa: PLC0415 - torch may just have been installed
+    from hmdb_lib.models.device import choose_device  # noqa: PLC0415 - torch may just have been installed
 
     place, device = environment.place(), choose_device()
     gpu = "no GPU" if device.kind == "cpu" else f"GPU {device.name}"

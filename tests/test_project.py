@@ -21,7 +21,7 @@ LAYERS = re.findall(
     r"\w+",
     """
     errors files environment progress
-    config device
+    config
     models
     data
     results

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, EvaluationClips, TrainClips, Unreadable, collate
 from hmdb_lib.data.transforms import even_crops, normalise
-from hmdb_lib.device import Device
 from hmdb_lib.environment import Place
 from hmdb_lib.features.store import FeatureStore
 from hmdb_lib.files import require_disk
 from hmdb_lib.models.backbones import Backbone
+from hmdb_lib.models.device import Device
 from hmdb_lib.progress import Bar
 
 VERSION = 2  # raise it whenever the same settings cut or compute other clips

@@ -20,11 +20,11 @@ from data_prep.load import read_data
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData
-from hmdb_lib.device import choose_device
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens, Wanted
 from hmdb_lib.models import cost
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import class_sizes, nll, predictions_table, top_k

@@ -19,13 +19,13 @@ from hmdb_lib.data import find
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import Size, VideoError, read_frames, scan, stream_frames
-from hmdb_lib.device import Device, choose_device
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import hub, overlay
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions
 from hmdb_lib.inference.windows import Window, Windows
+from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.models.streaming import classify_in_parts
 from hmdb_lib.progress import Bar

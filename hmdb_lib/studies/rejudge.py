@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from hmdb_lib import config, environment
-from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.results.metrics import predictions_table
 from hmdb_lib.results.runs import MACHINE_KEYS, OWN_WAY, Run, write_predictions, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare

@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import EvaluationClips, Unreadable
-from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.plots import curves
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables

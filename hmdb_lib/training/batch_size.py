@@ -18,8 +18,8 @@ from lightning.pytorch.utilities.memory import is_oom_error
 
 from hmdb_lib import models
 from hmdb_lib.config import Config
-from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.training.modules import TrainingModule, module_of
 

@@ -24,10 +24,10 @@ from hmdb_lib.config import Config, load_config
 from hmdb_lib.data.load import data_root, identify, read_table, stop_at_loss
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.splits import video_folder
-from hmdb_lib.device import Device, choose_device
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
+from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside

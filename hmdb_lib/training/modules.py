@@ -31,7 +31,7 @@ from hmdb_lib.training.optim import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
     from hmdb_lib.data.loader import ClipData
-    from hmdb_lib.device import Device
+    from hmdb_lib.models.device import Device
 
 
 class DivergedError(UserError):

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.device import Device
 from hmdb_lib.environment import commit
 from hmdb_lib.models import cost
+from hmdb_lib.models.device import Device
 from hmdb_lib.plots import clips as clip_plots
 from hmdb_lib.plots import curves
 from hmdb_lib.results.metrics import class_sizes, mean_beside, predictions_table, variance_share

@@ -9,13 +9,13 @@ import torch
 
 from hmdb_lib import models
 from hmdb_lib.data.video import write_video
-from hmdb_lib.device import choose_device
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Judged, Tokens, Views, Wanted, settings
 from hmdb_lib.files import DiskError
 from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.backbones.base import Backbone
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.training.experiment import build_model, read_data
 
 FROZEN = {"model__frozen": "all", "train__views": 2, "train__batch_size": 3}

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hmdb_lib import config, environment
-from hmdb_lib.device import Device
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.device import Device
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import batch_size
 from hmdb_lib.training import experiment as training

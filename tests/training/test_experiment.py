@@ -14,8 +14,8 @@ from helpers.cut_off import assert_same, stop_after
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import config, environment, models
-from hmdb_lib.device import choose_device
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run, results_table
 from hmdb_lib.training import experiment as training

@@ -7,12 +7,12 @@ from torch.nn import functional as F
 
 from hmdb_lib.data.loader import ClipData, collate
 from hmdb_lib.data.transforms import normalise
-from hmdb_lib.device import choose_device
 from hmdb_lib.environment import place
 from hmdb_lib.features.extract import Tokens, Views
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.inference.classifier import load_model
 from hmdb_lib.models.backbones.base import Backbone
+from hmdb_lib.models.device import choose_device
 from hmdb_lib.results.runs import results_table
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.modules import HeadClassifier
