@@ -100,15 +100,17 @@ def _claims(table: figures.Table) -> list[str]:
     """Say in sentences what the intervals allow to be said."""
     claims = []
     chance = 100 / len(classes_of(next(iter(table.runs.values()))[0].predictions))
-    for line in table.frame.itertuples():
-        interval = range_text(100 * line.accuracy_low, 100 * line.accuracy_high, line.sources, ".1f")
-        told = f"{line.Index}: {100 * line.accuracy:.1f} % {interval} of {line.videos:.0f} test videos; chance is {chance:.1f} %."
-        if pd.notna(line.difference):
-            ends = range_text(100 * line.difference_low, 100 * line.difference_high, line.difference_sources, "+.1f")
-            told += f" To {line.reference}: {100 * line.difference:+.1f} points {ends}: "
-            if pd.isna(line.difference_low):
+    for row, line in table.frame.to_dict("index").items():
+        interval = range_text(100 * line["accuracy_low"], 100 * line["accuracy_high"], line["sources"], ".1f")
+        told = f"{row}: {100 * line['accuracy']:.1f} % {interval} of {line['videos']:.0f} test videos; chance is {chance:.1f} %."
+        if pd.notna(line["difference"]):
+            ends = range_text(
+                100 * line["difference_low"], 100 * line["difference_high"], line["difference_sources"], "+.1f"
+            )
+            told += f" To {line['reference']}: {100 * line['difference']:+.1f} points {ends}: "
+            if pd.isna(line["difference_low"]):
                 told += "too few sources to claim anything."
-            elif line.difference_low > 0 or line.difference_high < 0:
+            elif line["difference_low"] > 0 or line["difference_high"] < 0:
                 told += "a difference, on sources of this kind."
             else:
                 told += "no difference is shown, for the interval holds zero."
@@ -157,13 +159,14 @@ def _failures(predictions: pd.DataFrame, folder: Path | None) -> list[dict[str, 
     read = read_only(predictions).reset_index(drop=True)
     names = classes_of(read)
     wrong = read[~correct(read)]
-    surest = wrong[names].max(axis=1).sort_values(ascending=False, kind="stable").head(SHOWN)
+    wrong = wrong.assign(sure=wrong[names].max(axis=1), chosen=wrong[names].astype(float).idxmax(axis=1))
+    surest = wrong.sort_values("sure", ascending=False, kind="stable").head(SHOWN)
     return [
         {
-            "film": _film(folder, wrong.video[place]),
-            "told": f"{wrong.label[place]}, but {wrong.loc[place, names].astype(float).idxmax()} {sure:.2f}: {wrong.video[place]}",
+            "film": _film(folder, line["video"]),
+            "told": f"{line['label']}, but {line['chosen']} {line['sure']:.2f}: {line['video']}",
         }
-        for place, sure in surest.items()
+        for line in surest.to_dict("records")
     ]
 
 

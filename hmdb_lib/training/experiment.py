@@ -212,9 +212,11 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
 def _test_share(config: Config, data: ClipData) -> float:
     """Compute how many times as many clips the test part has as validation; clips that are not counted: ten a video."""
     evaluate, parts = config.evaluate, data.tables
-    clips = evaluate.clips if isinstance(evaluate.clips, int) else 10
-    judged = len(parts.get(config.train.choose_on, ())) * evaluate.validation_clips
-    return len(parts["test"]) * clips * evaluate.crops / judged if judged else 0.0
+    test, validation = (
+        clips if isinstance(clips, int) else 10 for clips in (evaluate.clips, evaluate.validation_clips)
+    )
+    judged = len(parts.get(config.train.choose_on, ())) * validation
+    return len(parts["test"]) * test * evaluate.crops / judged if judged else 0.0
 
 
 def _prepare(resolved: Resolved, config: Config, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:
