@@ -178,7 +178,7 @@ class Perceiver(Section):
     share_latents: bool
     latents_over_time: bool
     differences: bool
-    residual_pool: bool
+    residual_pool: bool | Literal["change"]
     dropout: Share
     attention_dropout: Share
     drop_path: Share

@@ -140,7 +140,8 @@ def _head(name: str, options: Mapping[str, Any], slots: int, channels: int, clas
     attending = (self_layers > 0) * width + self_layers * layer(8)
     if not cross and channels != width:
         attending += _linear(channels, width)
-    read = width * channels + _linear(channels, classes) if get("residual_pool") else _linear(width, classes)
+    pooled = 3 * channels if get("residual_pool") == "change" else channels
+    read = width * pooled + _linear(pooled, classes) if get("residual_pool") else _linear(width, classes)
     return crossing, attending, _norm(width) + read
 
 

@@ -46,13 +46,13 @@ def classify_in_parts(
     The backbone sees each part on its own, the attention all of them: equal to one attention over the tokens of all
     parts. Each cross attention of the head goes through `parts()` once. Parts but the last must hold a multiple of
     what the backbone shrinks time by (8 frames with R(2+1)D's eight blocks). Raises UserError for a head whose latents
-    grow with time or that has no cross attention.
+    grow with time, that has no cross attention, or whose residual pool reads change.
     """
     backbone, head = model.backbone, model.head
     if not (isinstance(head, Perceiver) and head.streams):
         raise UserError(
             "only the head perceiver with cross attention over all tokens reads a video in parts (cross of 1 or more, "
-            "latents_over_time=false)"
+            "latents_over_time=false and no residual_pool=change)"
         )
     slots = backbone.times(frames)
     pool = torch.zeros(())

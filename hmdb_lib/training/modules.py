@@ -280,7 +280,7 @@ class VideoClassifier(TrainingModule):
             if part == "test" and isinstance(head, Perceiver):
                 self.spread.append(attention_spread(head, tokens).cpu().numpy())
                 if head.gated:
-                    without = head.fc(tokens.mean((1, 2, 3)))
+                    without = head.fc(head.pooled(tokens))
                     self._note("without_gate", videos, labels, without)
                     self.logits.append(torch.stack([logits, without]).float().cpu().numpy())
 

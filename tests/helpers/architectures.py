@@ -30,6 +30,7 @@ VARIANTS = {
     "cross_alone": ("hybrid", SMALL | {"self_layers": 0}),
     "cross_twice": ("hybrid", SMALL | {"cross": 2, "self_layers": 4}),
     "residual_pool": ("hybrid", SMALL | {"blocks": 6, "residual_pool": True}),
+    "residual_change": ("hybrid", SMALL | {"blocks": 6, "residual_pool": "change"}),
     "latents_over_time": ("hybrid", SMALL | {"blocks": 6, "latents_over_time": True}),
     "latents_over_time_twice": (
         "hybrid",

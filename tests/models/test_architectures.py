@@ -240,6 +240,15 @@ def test_with_a_residual_pool_an_untrained_model_is_the_baseline(blocks: int) ->
         assert torch.equal(model(make_clips()), baseline(make_clips()))
 
 
+def test_with_a_residual_change_an_untrained_model_is_the_average_and_its_change() -> None:
+    plain = build("r2plus1d_18", {"head": "pool_change", "backbone_options": {"blocks": 2}}).eval()
+    model = build("hybrid", {"blocks": 2, "residual_pool": "change"}).eval()
+    left_over = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not left_over.unexpected_keys
+    with torch.no_grad():
+        assert torch.equal(model(make_clips()), plain(make_clips()))
+
+
 def test_the_attentions_share_is_the_first_thing_to_move_in_a_residual_pool() -> None:
     model = build("hybrid", {"blocks": 1, "latents": 16, "residual_pool": True})
     found = gradients(model)

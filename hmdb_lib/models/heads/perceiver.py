@@ -11,6 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.heads.base import Head, TokenNorm
+from hmdb_lib.models.heads.pool import mean, mean_and_change
 
 BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
 POSITION = 3 * (2 * BANDS + 1)  # channels of a position
@@ -153,9 +154,9 @@ class Perceiver(Head):
         dropout: on the tokens, and on what each attention and each feed-forward adds.
         attention_dropout: on the attention weights.
         drop_path: chance that a clip skips an attention or a feed-forward, the same in all layers.
-        residual_pool: logits = fc(pool + gate(norm(attention))), where pool is the average of the head `pool` and gate a
-            linear map D -> C that starts at zero: given the same fc, an untrained head is that one, and what
-            the attention adds must earn its way in.
+        residual_pool: logits = fc(pool + gate(norm(attention))), where pool is what the head `pool` reads (`change`: what
+            `pool_change` reads) and gate a linear map from D that starts at zero: given the same fc, an untrained head
+            is that one, and what the attention adds must earn its way in.
         latents_over_time: the N latents read each of the T' time slots on its own, which gives T' N of them; self
             attention then runs over all.
         differences: the latents read further tokens: each token's change to the time slot before, whose position is
@@ -189,7 +190,7 @@ class Perceiver(Head):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         drop_path: float = 0.0,
-        residual_pool: bool = False,
+        residual_pool: bool | str = False,
         latents_over_time: bool = False,
         differences: bool = False,
         train_cross: bool = True,
@@ -206,7 +207,10 @@ class Perceiver(Head):
                 f"differences need a cross attention over all tokens of two time slots or more, not cross={cross}, "
                 f"latents_over_time={latents_over_time} and {slots} slots"
             )
-        self.over_time, self.differences, self.gated = latents_over_time, differences, residual_pool
+        if residual_pool == "change" and slots < 2:
+            raise UserError("residual_pool=change needs two time slots or more, the clips leave one: give more frames")
+        self.over_time, self.differences, self.gated = latents_over_time, differences, bool(residual_pool)
+        self.pooled = mean_and_change if residual_pool == "change" else mean
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
         self.token_norm: nn.Module = TokenNorm(channels) if start == "centred" else nn.Identity()
@@ -227,9 +231,10 @@ class Perceiver(Head):
                     layer.start_open()
         self.norm = nn.LayerNorm(width)
         if residual_pool:
-            self.gate = nn.Linear(width, channels, bias=False)
+            pooled = 3 * channels if residual_pool == "change" else channels
+            self.gate = nn.Linear(width, pooled, bias=False)
             nn.init.zeros_(self.gate.weight)
-            self.fc = nn.Linear(channels, classes)  # named as in the head pool, so that its checkpoint fits
+            self.fc = nn.Linear(pooled, classes)  # named as in the heads pool and pool_change: their checkpoints fit
         else:
             self.classifier = nn.Linear(width, classes)
 
@@ -239,15 +244,15 @@ class Perceiver(Head):
 
     @property
     def streams(self) -> bool:
-        """See `Head.streams`: where a cross attention reads all tokens, and the latents do not grow with time."""
-        return len(self.cross) > 0 and not self.over_time
+        """See `Head.streams`: where a cross attention reads all tokens, and nothing grows with time."""
+        return len(self.cross) > 0 and not self.over_time and self.pooled is mean
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to logits B classes."""
-        return self.classify(self.attend(tokens), tokens.mean((1, 2, 3)))
+        return self.classify(self.attend(tokens), self.pooled(tokens))
 
     def classify(self, read: Tensor, pool: Tensor) -> Tensor:
-        """What the attention gives, B D, and the tokens' mean, B C, to logits B classes."""
+        """What the attention gives, B D, and what `pooled` gives, to logits B classes."""
         read = self.norm(read)
         if self.gated:
             return self.fc(pool + self.gate(read))

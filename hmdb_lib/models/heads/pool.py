@@ -7,6 +7,23 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models.heads.base import Head
 
 
+def mean(tokens: Tensor) -> Tensor:
+    """Average tokens B T' H' W' C over places and times: B C."""
+    return tokens.mean((1, 2, 3))
+
+
+def mean_and_change(tokens: Tensor) -> Tensor:
+    """Average tokens B T' H' W' C, and beside it how they change over time: B 3C.
+
+    The mean of all tokens; the mean of the last third of the time slots minus that of the first third; and the mean
+    absolute change of each place from one slot to the next.
+    """
+    third = max(1, tokens.shape[1] // 3)
+    over_time = tokens.mean((2, 3))  # B T' C
+    drift = over_time[:, -third:].mean(1) - over_time[:, :third].mean(1)
+    return torch.cat([over_time.mean(1), drift, tokens.diff(dim=1).abs().mean((1, 2, 3))], 1)
+
+
 class Pool(Head):
     """The average over all places and times, then one linear layer.
 
@@ -31,15 +48,12 @@ class Pool(Head):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to logits B classes."""
-        mean = tokens.mean((1, 2, 3))  # B C
-        return self.fc(self.dropout(self.norm(mean) if hasattr(self, "norm") else mean))
+        pooled = mean(tokens)
+        return self.fc(self.dropout(self.norm(pooled) if hasattr(self, "norm") else pooled))
 
 
 class PoolChange(Head):
-    """The average, and beside it how the tokens change over time, then one linear layer.
-
-    Three vectors of C channels: the mean of all tokens; the mean of the last third of the time slots minus that of the
-    first third; and the mean absolute change of each place from one slot to the next.
+    """`mean_and_change` of the tokens, then one linear layer.
 
     Args:
         channels, slots, classes: see `Head`; two slots or more.
@@ -56,8 +70,4 @@ class PoolChange(Head):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens B T' H' W' C to logits B classes."""
-        third = max(1, tokens.shape[1] // 3)
-        over_time = tokens.mean((2, 3))  # B T' C
-        drift = over_time[:, -third:].mean(1) - over_time[:, :third].mean(1)
-        change = tokens.diff(dim=1).abs().mean((1, 2, 3))
-        return self.fc(torch.cat([over_time.mean(1), drift, change], 1))
+        return self.fc(mean_and_change(tokens))
