@@ -32,7 +32,8 @@ WEIGHTS = {
     **dict.fromkeys(("vjepa2_large", "vjepa2_huge", "vjepa2_giant"), "vjepa2"),
     **{"videomae_base": "unlabelled", "efficientnet_lite0": "imagenet", "r2plus1d_34": "auto"},  # 34: by path alone
 }
-CUT = ("r2plus1d_18", "r2plus1d_34", "r3d_18", "mc3_18")  # of these the first blocks can be kept
+RESNETS = ("r2plus1d_18", "r2plus1d_34", "r3d_18", "mc3_18")
+CUT = (*RESNETS, "efficientnet_lite0")  # of these the first blocks can be kept
 # What model.name said before -> the head.
 ARCHITECTURES = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
 RENAMED = {
@@ -155,9 +156,9 @@ class Model(Section):
             raise ValueError(
                 f"blocks={self.blocks} goes with {', '.join(CUT)}, not with {self.backbone}; set it to null"
             )
-        if self.width not in (1.0, 0.5, 0.25) or (self.width != 1 and self.backbone not in CUT):
+        if self.width not in (1.0, 0.5, 0.25) or (self.width != 1 and self.backbone not in RESNETS):
             raise ValueError(
-                f"width={self.width:g} is none of 1, 0.5 and 0.25, the last two for {', '.join(CUT)} alone"
+                f"width={self.width:g} is none of 1, 0.5 and 0.25, the last two for {', '.join(RESNETS)} alone"
             )
         if self.width != 1 and self.pretrained in ("auto", *WEIGHTS.values()):
             raise ValueError(

@@ -22,7 +22,7 @@ from hmdb_lib.errors import UserError
         (["train.lr=-1"], "train.lr=-1 should be greater than 0"),
         (["model=r2plus1d_81"], "the nearest is r2plus1d_18"),
         (["model.head=perciever"], "the nearest is perceiver"),
-        (["model=s3d", "model.blocks=4"], "blocks=4 goes with r2plus1d_18, r2plus1d_34, r3d_18, mc3_18, not with s3d"),
+        (["model=s3d", "model.blocks=4"], "blocks=4 goes with r2plus1d_18, r2plus1d_34, r3d_18, mc3_18, efficientnet_lite0, not with s3d"),
         (["data.frame_step=2"], "give exactly one of clip_seconds and frame_step"),
         (["data.clip_seconds=null"], "give exactly one of clip_seconds and frame_step"),
         (["data.crop=500"], "crop=500 does not fit"),

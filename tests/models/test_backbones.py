@@ -163,3 +163,24 @@ def test_a_frame_by_frame_backbone_sees_every_frame_on_its_own() -> None:
     clips = torch.randn(1, 3, 4, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(backbone(clips)[:, 2:3], backbone(clips[:, :, 2:3]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("blocks", "channels", "places"), [(7, 320, 2), (6, 192, 2), (5, 112, 4), (4, 80, 4)])
+def test_an_embedded_network_that_is_cut_gives_the_map_of_its_last_stage(blocks, channels, places):
+    whole = models.build("efficientnet_lite0", 2, head="pool", frames=2, size=64)
+    cut = models.build("efficientnet_lite0", 2, head="pool", frames=2, size=64, backbone_options={"blocks": blocks})
+    for model in (whole, cut):
+        models.load_pretrained(model.eval(), "imagenet")
+    clips = torch.randn(1, 3, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    net, frames = whole.backbone.net, clips.transpose(1, 2).flatten(0, 1)
+    with torch.no_grad():
+        expected = net.blocks[:blocks](net.bn1(net.conv_stem(frames)))
+        tokens = cut.backbone(clips)
+    assert tokens.shape == (1, 2, places, places, channels)
+    torch.testing.assert_close(tokens.flatten(0, 1).permute(0, 3, 1, 2), expected)
+    assert cut.backbone.grid(2, 64) == (2, places, places)
+
+
+def test_an_embedded_network_keeps_at_least_one_stage_of_its_seven():
+    with pytest.raises(UserError, match=r"model\.blocks=8: efficientnet_lite0 has 1 to 7 stages to keep"):
+        models.build("efficientnet_lite0", 2, head="pool", backbone_options={"blocks": 8})

