@@ -159,6 +159,12 @@ def mean_class_accuracy(predictions: pd.DataFrame) -> float:
     return float(correct(predictions).groupby(predictions.label.to_numpy()).mean().mean())
 
 
+def mean_where_uneven(predictions: pd.DataFrame) -> dict[str, float]:
+    """Compute the accuracy averaged over classes, under its column's name, where classes are uneven; else nothing."""
+    uneven = imbalance(predictions.label) > UNEVEN
+    return {"mean_class_accuracy": mean_class_accuracy(predictions)} if uneven else {}
+
+
 def imbalance(labels: pd.Series | np.ndarray) -> float:
     """Divide the size of the largest class by that of the smallest; 1 for no labels."""
     sizes = pd.Series(labels).value_counts()

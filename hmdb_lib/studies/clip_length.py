@@ -11,7 +11,7 @@ import pandas as pd
 
 from hmdb_lib import environment
 from hmdb_lib.inference.classifier import Classifier
-from hmdb_lib.results.metrics import predictions_table
+from hmdb_lib.results.metrics import mean_where_uneven, predictions_table
 from hmdb_lib.results.runs import Run, write_predictions, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare
 from hmdb_lib.training import experiment as training
@@ -99,6 +99,7 @@ def _measured(predictions: pd.DataFrame) -> dict[str, float]:
     return {
         **{"videos": len(predictions), "test_sources": accuracy.sources, "accuracy": accuracy.value},
         **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+        **mean_where_uneven(_plain(predictions)),
     }
 
 

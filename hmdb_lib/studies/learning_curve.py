@@ -12,6 +12,7 @@ from hmdb_lib import config, environment
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import holm
+from hmdb_lib.results.metrics import mean_where_uneven
 from hmdb_lib.results.runs import read_predictions, write_predictions, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare, run_spreads
 from hmdb_lib.results.tables import pool_runs
@@ -146,14 +147,15 @@ def curve_table(asked: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
             accuracy = accuracy_interval(pool, spread)
             line |= {"runs": len(pool.groupby(level=run)), "videos": len(pool), "test_sources": accuracy.sources}
             line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
-            line |= {"spread_between_runs": spread_from}
+            line |= {"spread_between_runs": spread_from} | mean_where_uneven(pool)
             if (reference, count) in pools:
                 both = (spread, spreads[reference, count][0])
                 versus = compare(pool, pools[reference, count], both, partial=True)
                 line |= {"difference": versus.difference, "difference_low": versus.low, "difference_high": versus.high}
                 line |= {"p": versus.p, "compared_videos": versus.videos}
         lines.append(line)
-    table = pd.DataFrame(lines).reindex(columns=COLUMNS)
+    uneven = ["mean_class_accuracy"] if any("mean_class_accuracy" in line for line in lines) else []
+    table = pd.DataFrame(lines).reindex(columns=[*COLUMNS, *uneven])
     compared = table.p.notna()
     table.loc[compared, "p_holm"] = holm(table.p[compared].to_numpy(float), int(asked.reference.notna().sum()))
     return table

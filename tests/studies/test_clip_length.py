@@ -120,3 +120,10 @@ def test_accuracy_by_length_counts_as_many_videos_in_each_part():
     assert found.videos.tolist() == [3, 3]
     assert found.accuracy.tolist() == [1, 0]
     assert found.longest.tolist() == [30, 60]
+
+
+def test_the_mean_over_classes_stands_beside_the_accuracy_where_classes_are_uneven():
+    uneven = pd.DataFrame({"video": list("abcd"), "group": list("abcd"), "label": list("xxxy"), "x": [0.9] * 4})
+    uneven = uneven.assign(y=0.1, frames="8", native_frames=20)
+    assert length_table(uneven, 8).mean_class_accuracy.tolist() == [0.5]
+    assert "mean_class_accuracy" not in length_table(uneven[1:3].assign(label=["x", "y"]), 8)

@@ -57,3 +57,12 @@ def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_vi
     predictions = read_predictions(file.with_name(f"{file.stem}-predictions.csv.gz"))
     pd.testing.assert_frame_equal(stages.curve_table(table, predictions), table)
     assert len(plots.learning_curve(table).axes[0].containers) == 2
+
+
+def test_the_mean_over_classes_stands_beside_the_accuracy_where_classes_are_uneven():
+    asked = pd.DataFrame({"arm": ["scratch"], "sources": [4], "reference": [None]})
+    predictions = pd.DataFrame({"video": list("abcd"), "group": list("abcd"), "label": list("xxxy"), "x": [0.9] * 4})
+    predictions = predictions.assign(y=0.1, arm="scratch", sources=4, split=1, seed=0)
+    assert stages.curve_table(asked, predictions).mean_class_accuracy.tolist() == [0.5]
+    even = predictions[2:].reset_index(drop=True)
+    assert "mean_class_accuracy" not in stages.curve_table(asked, even)
