@@ -101,7 +101,7 @@ def check_table(file: Path) -> list[str]:
         faults = [
             f"row {row}: {run.folder.name} is {told}" for row in own for run in runs[row] for told in _unfit(run, kinds)
         ]
-        references = table.reference[own].dropna().to_dict()
+        references = {str(row): str(to) for row, to in table.reference[own].dropna().items()}
         reference = next((to for to in references.values() if to not in references), own[0])
         judged = config.of_tables(names.split("+"), "judged")
         for row, _, way in (label.partition(": ") for label in table.index if ": " in label):
@@ -115,13 +115,7 @@ def check_table(file: Path) -> list[str]:
     }
     lines |= {"columns not in it": expected.columns.difference(table.columns)}
     faults += [f"{what}: {', '.join(found)}; run the study again" for what, found in lines.items() if len(found)]
-    differing = [
-        fault
-        for row in expected.index.intersection(table.index)
-        for fault in _unlike(
-            f"{row}, ", table.loc[row], expected.loc[row, expected.columns.intersection(table.columns)]
-        )
-    ]
+    differing = _unlike("", table.to_dict("index"), expected.to_dict("index"))
     return faults + differing[:NAMED] + [f"and {len(differing) - NAMED} numbers more"] * (len(differing) > NAMED)
 
 
@@ -229,7 +223,7 @@ def _known(run: Run) -> dict[str, Any]:
     return known
 
 
-def _unlike(prefix: str, told: Mapping[Any, Any] | pd.Series, computed: Mapping[Any, Any] | pd.Series) -> list[str]:
+def _unlike(prefix: str, told: Mapping[Any, Any], computed: Mapping[Any, Any]) -> list[str]:
     """Compare values that both have, names of the first behind a prefix."""
     faults = []
     for key, value in computed.items():

@@ -115,13 +115,13 @@ def test_a_changed_number_of_a_table_is_found(results):
     table.loc["head_gated", "accuracy"] = 0.9
     table.to_csv(file)
     (fault,) = check_table(file)
-    assert fault.startswith("head_gated, accuracy is 0.9, but 0.5")
+    assert fault.startswith("head_gated.accuracy is 0.9, but 0.5")
 
 
 def test_a_run_that_has_gone_leaves_its_table_wrong(results):
     shutil.rmtree(a_run(results, "head_gated").folder)
     assert any(
-        fault.startswith("head_gated, runs is 2, but 1") for fault in check_table(results / f"tables/{TABLE}.csv")
+        fault.startswith("head_gated.runs is 2, but 1") for fault in check_table(results / f"tables/{TABLE}.csv")
     )
 
 
