@@ -6,6 +6,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from hmdb_lib.plots.curves import PAGE, STYLE
 
@@ -106,6 +108,17 @@ def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
     heat, opacity = mpl.colormaps[HEAT](share)[..., :3] * 255, _opacity(share)[..., None]  # T H W C, T H W 1
     below = (1 - opacity) * clip.mean(-1, keepdims=True) + opacity * heat
     return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
+
+
+def write_on(frame: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Write lines onto a frame, uint8 H W C, each over a bar that is so much of the frame's width."""
+    image, height = Image.fromarray(frame), max(12, len(frame) // 14)
+    draw, font = ImageDraw.Draw(image, "RGBA"), ImageFont.truetype(findfont("DejaVu Sans"), 0.75 * height)
+    for number, (text, share) in enumerate(lines):
+        top = number * height
+        draw.rectangle((0, top, share * image.width, top + height - 2), fill=(0, 90, 180, 160))
+        draw.text((4, top), text, "white", font, stroke_width=1, stroke_fill="black")
+    return np.asarray(image)
 
 
 @mpl.rc_context(STYLE)
