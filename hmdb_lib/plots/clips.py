@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from hmdb_lib.plots.curves import PAGE, STYLE
+from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
 
 HEAT = "magma"
 
@@ -69,6 +69,25 @@ def attention_overlay(
         _bare(below)
     bar = figure.colorbar(heat, ax=panels, shrink=0.8, ticks=[0, 1], aspect=15)
     bar.set_ticklabels(["least", "most"])
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def attention_moment(clip: np.ndarray, maps: np.ndarray, times: np.ndarray, frame: int) -> Figure:
+    """Draw one frame of a clip beside itself under the attention, and below how much of it each frame gets.
+
+    `clip` uint8 T H W C, `maps` T H W and `times` (T,) in seconds. One scale holds for all frames.
+    """
+    figure = Figure(figsize=(PAGE, 0.5 * PAGE * clip.shape[1] / clip.shape[2] + 1.5), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(3, 1))
+    above.imshow(overlay_frames(clip, maps)[frame])
+    above.set_title(f"{times[frame]:.2f} s; brighter: read more", loc="left")
+    _bare(above)
+    shares = maps.sum((1, 2)) / max(maps.sum(), np.finfo(float).tiny)
+    chosen = np.arange(len(clip)) == frame
+    below.bar(range(len(clip)), shares, color=np.where(chosen, COLOURS[1], COLOURS[0]))
+    below.axhline(1 / len(clip), color="black", linewidth=0.8, linestyle=":")
+    below.set(xlabel="frame of the clip", ylabel="share read", xticks=range(len(clip)))
     return figure
 
 

@@ -158,6 +158,13 @@ def variance_share(logits: np.ndarray, without: np.ndarray) -> float:
     return float(part / (part + rest)) if part + rest else float("nan")
 
 
+def confusion_counts(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Count the videos that were read: a line each true class, a column each class they were taken for."""
+    predictions, classes = read_only(predictions), classes_of(predictions)
+    predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
+    return pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
+
+
 def mean_class_accuracy(predictions: pd.DataFrame) -> float:
     """Compute the accuracy averaged over classes instead of videos."""
     return float(correct(predictions).groupby(predictions.label.to_numpy()).mean().mean())

@@ -97,7 +97,7 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
     monkeypatch.setattr(time, "time", lambda: clock[0])
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
-    def train(command):
+    def train(command, watch):
         assert command.arguments[-2:] == ["--until", "4600.0"]
         clock[0] += 1800
         jobs = study.plan(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), place)
