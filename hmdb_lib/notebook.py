@@ -38,10 +38,16 @@ def set_up() -> None:
         install(missing)
     _show_figures()
     _mount_drive()
-    from hmdb_lib import environment  # noqa: PLC0415
+    from hmdb_lib import environment, progress  # noqa: PLC0415 - what it needs may just have been installed
+
+    waiting = progress.Spot() if progress.in_notebook() else None
+    if waiting:
+        waiting.show("loading torch ...")
     from hmdb_lib.models.device import choose_device  # noqa: PLC0415 - torch may just have been installed
 
     place, device = environment.place(), choose_device()
+    if waiting:
+        waiting.show("")
     gpu = "no GPU" if device.kind == "cpu" else f"GPU {device.name}"
     versions = f"Python {platform.python_version()}, torch {installed('torch')}"
     print(f"{place.name}; {gpu}, {environment.cores()} cores, {versions}")

@@ -29,12 +29,27 @@ def _tell_once(line: str) -> None:
     print(line)
 
 
+class Spot:
+    """Show HTML in a notebook, in the place of what was shown before."""
+
+    shown: Any = None
+
+    def show(self, content: str) -> None:
+        """Show it, or put it in place of what is there."""
+        from IPython.display import display  # noqa: PLC0415 - there where notebooks are
+
+        bundle = {"text/html": content, "text/plain": ""}
+        if self.shown is None:
+            self.shown = display(bundle, raw=True, display_id=True)
+        else:
+            self.shown.update(bundle, raw=True)
+
+
 class Bar(tqdm):
     """Show one bar, called as tqdm is: over an iterable, or with `total` and `update`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        self.shown = None
-        self.as_html = in_notebook()
+        self.spot, self.as_html = Spot(), in_notebook()
         if self.as_html:
             # tqdm writes its line feeds there; what is seen goes through `display`.
             named |= {"file": io.StringIO(), "leave": False}
@@ -44,13 +59,7 @@ class Bar(tqdm):
         if not self.as_html:
             super().display(msg, pos)
             return
-        content = {"text/html": "" if msg == "" else self._html(), "text/plain": ""}
-        if self.shown is None:
-            from IPython.display import display  # noqa: PLC0415 - there where notebooks are
-
-            self.shown = display(content, raw=True, display_id=True)
-        else:
-            self.shown.update(content, raw=True)
+        self.spot.show("" if msg == "" else self._html())
 
     def _html(self) -> str:
         form = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}"

@@ -44,6 +44,10 @@ class ClipRule:
         """Take the rule from a configuration's section `data`."""
         return cls(data.frames, data.clip_seconds, data.frame_step, data.short, data.sampling)
 
+    def seconds(self, fps: float) -> float:
+        """Return how long a clip lasts in a video of so many frames a second; with segments it has no length of its own."""
+        return self.clip_seconds or self.frames * (self.frame_step or 1) / fps
+
     def longer(self, frames: int) -> "ClipRule":
         """Make the rule for clips of another number of frames, at the same frames a second."""
         seconds = None if self.clip_seconds is None else self.clip_seconds * frames / self.frames

@@ -1,11 +1,15 @@
 """Crop, flip, augment and normalize a whole batch of clips on the device, from uint8."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+
+if TYPE_CHECKING:
+    from hmdb_lib.config import Data, Train
 
 
 def random_crop_flip(clips: Tensor, crop: int, flip: bool) -> Tensor:
@@ -50,6 +54,17 @@ def normalise(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Ten
     scale = torch.tensor([1 / (255 * s) for s in std], device=clips.device)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=clips.device)
     return torch.addcmul(shift, clips.float(), scale).permute(0, 4, 1, 2, 3)  # B C T H W
+
+
+def augment(
+    batch: Mapping[str, Any], classes: int, data: "Data", train: "Train", mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Crop, flip, augment and normalize a training batch: clips float B C T H W and their targets, see `mix`."""
+    clips = random_crop_flip(batch["clips"], data.crop, data.flip)
+    if train.randaugment:
+        clips = rand_augment(clips)
+    clips = erase(normalise(clips, mean, std), train.erasing)
+    return mix(clips, batch["labels"], classes, train.mixup, train.cutmix)
 
 
 def rand_augment(clips: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import hub, overlay
 from hmdb_lib.inference import trained as portable
-from hmdb_lib.inference.predictions import Prediction, Predictions
+from hmdb_lib.inference.predictions import Prediction, Predictions, answer
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.fold import fold_batch_norm
@@ -170,6 +170,12 @@ class Classifier:
     def _autocast(self) -> torch.autocast:
         dtype = self.device.dtype
         return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
+
+    def answer(self, clip: np.ndarray, count: int = 3) -> list[tuple[str, float]]:
+        """Judge one clip, uint8 T H W C at any size: lines as `predictions.answer` gives them."""
+        judged = self.probabilities(torch.from_numpy(clip)[None]).double().numpy()
+        whole = Prediction(Path(), self.classes, np.zeros(1), np.zeros(1), judged)
+        return answer(whole.top(count), self.trained.doubt)
 
     def clip(self, video: Path | str) -> Tensor:
         """Read the middle clip of a video as the model sees it, uint8 T H W C, cropped. Raises VideoError."""

@@ -16,7 +16,9 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     predict.add_argument("videos", nargs="+", metavar="FILE | FOLDER")
     predict.add_argument("--checkpoint", required=True, metavar="RUN", help=RUN)
     predict.add_argument("--top", type=whole_number, default=5, metavar="K", help="classes to name; default: 5")
-    predict.add_argument("--window", type=float, default=10, metavar="SECONDS", help="judge longer videos in windows")
+    windows = "judge longer videos in windows; default: 10, with --to 2"
+    predict.add_argument("--window", type=float, metavar="SECONDS", help=windows)
+    predict.add_argument("--to", type=Path, metavar="FILE", help="write names and bars onto the video, a .mp4, say")
     predict.add_argument("--whole", action="store_true", help="one clip of all frames instead of many short ones")
     predict.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
     form = predict.add_mutually_exclusive_group()
@@ -47,19 +49,26 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from hmdb_lib.inference.classifier import Classifier
+    from hmdb_lib.errors import UserError
+    from hmdb_lib.inference import overlay
+    from hmdb_lib.inference.classifier import Classifier, find_videos
 
+    if arguments.to and len(find_videos(arguments.videos)) > 1:
+        raise UserError(f"--to {arguments.to}: takes one video; give one")
     classifier = Classifier.load(arguments.checkpoint, arguments.device)
     if arguments.whole:
         predictions = classifier.whole_of_each(arguments.videos)
     else:
-        predictions = classifier.predict(arguments.videos, window=arguments.window)
+        window = (2 if arguments.to else 10) if arguments.window is None else arguments.window
+        predictions = classifier.predict(arguments.videos, window=window)
     if arguments.json:
         print(json.dumps(predictions.tree(arguments.top), indent=2))
     elif arguments.csv:
         print(predictions.table(arguments.top).to_csv(index=False), end="")
     else:
         print(predictions.text(arguments.top))
+    if arguments.to:
+        overlay.write_labelled(classifier, predictions.videos[0], arguments.to)
 
 
 def _look(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Show where a trained model looks in a video, over its frames: as maps, as a figure, as a video file."""
+"""Show over a video's frames where a trained model looks, as maps, a figure or a video file, and what it answers."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.data.video import Size, VideoError, scan, write_video
+from hmdb_lib.data.video import Size, VideoError, scan, stream_frames, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
+from hmdb_lib.inference.predictions import Prediction, answer
 from hmdb_lib.inference.windows import Windows
 from hmdb_lib.models.explain import latent_maps, overview, to_frames
-from hmdb_lib.plots.clips import attention_overlay, overlay_frames
+from hmdb_lib.plots.clips import attention_overlay, overlay_frames, write_on
 
 if TYPE_CHECKING:
     from hmdb_lib.inference.classifier import Classifier
@@ -48,15 +49,36 @@ def write(classifier: "Classifier", video: Path | str, file: Path | str, latents
     frame, and beside it the same in grey under the heat, whose scale is each window's own. Raises UserError.
     """
     file = Path(file).expanduser()
-    if file.suffix not in FIGURES + VIDEOS:
-        raise UserError(f"{file}: its ending is none of {', '.join(FIGURES + VIDEOS)}")
+    _check_ending(file, FIGURES + VIDEOS)
     with whole_file(file, keep_suffix=True) as part:
         if file.suffix in FIGURES:
             figure(classifier, video, latents).savefig(part)
         else:
             rule = classifier.rule
-            seconds = rule.clip_seconds or rule.frames * (rule.frame_step or 1) / scan(video).fps  # of a clip
+            seconds = rule.seconds(scan(video).fps)
             write_video(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
+
+
+def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path | str, count: int = 3) -> None:
+    """Write a predicted video, without its sound, with the `count` most probable classes of each window on it.
+
+    A small one is made larger, so that the names can be read. Raises UserError.
+    """
+    file, timeline = Path(file).expanduser(), scan(prediction.video)
+    _check_ending(file, VIDEOS)
+    times = max(1, HEIGHT / min(timeline.height, timeline.width))
+    size = (round(timeline.height * times / 2) * 2, round(timeline.width * times / 2) * 2)  # even, as codecs ask
+    lines = [answer(top, classifier.trained.doubt) for *_, top in prediction.timeline(count)]
+    windows = np.searchsorted(prediction.starts, timeline.times + 1e-6, side="right") - 1
+    frames = stream_frames(prediction.video, np.arange(timeline.frames), size)
+    with whole_file(file, keep_suffix=True) as part:
+        written = (write_on(frame, lines[window]) for frame, window in zip(frames, windows, strict=True))
+        write_video(part, written, timeline.fps)
+
+
+def _check_ending(file: Path, known: tuple[str, ...]) -> None:
+    if file.suffix not in known:
+        raise UserError(f"{file}: its ending is none of {', '.join(known)}")
 
 
 def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:

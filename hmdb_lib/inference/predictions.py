@@ -1,6 +1,7 @@
 """Hold the predictions of videos, whole and over time, and show them as a table or as text."""
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,12 @@ class Predictions:
             for start, end, top in video.timeline(count) if len(video.windows) > 1 else []:
                 lines.append(f"  {start:7.1f} to {end:7.1f} s: {_line(top)}")
         return "\n".join([*lines, self.model] if self.model else lines)
+
+
+def answer(top: Mapping[str, float], doubt: float) -> list[tuple[str, float]]:
+    """Lines to write on a picture, each with the length of its bar; first `none of these` where all are below `doubt`."""
+    lines = [(f"{name} {probability:.2f}", probability) for name, probability in top.items()]
+    return [("none of these", 0.0)] * (max(top.values()) < doubt) + lines
 
 
 def _line(top: dict[str, float]) -> str:

@@ -38,6 +38,7 @@ FACTS = (
     "seen_test_videos",
     "test",
     "imbalance",
+    "best_epoch",
     "parameters",
     "flops",
     "commit",
@@ -82,6 +83,8 @@ class Trained:
     def worth(self) -> str:
         """Say in a line or two what the model reached on its test part, beside guessing, and which classes it knows."""
         known = f"It knows {len(self.classes)} classes and gives one of them to any video: {', '.join(self.classes)}."
+        if self.doubt:
+            known += f" Of validation's right answers 19 of 20 have a probability of {self.doubt:.2f} or more."
         test = self.facts.get("test")
         if not test:
             return f"What this model is worth was not recorded. {known}"
@@ -92,6 +95,11 @@ class Trained:
             f"On its test part this model named {100 * test['accuracy']:.1f} % {interval} of {test['videos']:.0f} videos "
             f"({self.facts.get('data')}); guessing names {100 * chance:.1f} %.{doubt} {known}"
         )
+
+    @property
+    def doubt(self) -> float:
+        """The probability, calibrated on validation, below which a live answer is none of the classes; 0: not recorded."""
+        return self.facts.get("best_epoch", {}).get("val_video_right_confidence", 0.0)
 
     def describe(self) -> str:
         """All but the weights, as the JSON that travels with them."""

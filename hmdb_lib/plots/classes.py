@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from hmdb_lib.plots.curves import COLOURS, COLUMN, PAGE, STYLE
-from hmdb_lib.results.metrics import KEYS, calibration_error, classes_of, correct, read_only
+from hmdb_lib.results.metrics import KEYS, calibration_error, classes_of, confusion_counts, correct, read_only
 from hmdb_lib.results.statistics import Comparison, accuracy_interval, compare
 
 
@@ -18,11 +18,9 @@ def confusion(predictions: pd.DataFrame) -> Figure:
 
     Videos that could not be read are left out.
     """
-    predictions, classes = read_only(predictions), classes_of(predictions)
-    predicted = predictions[classes].idxmax(axis=1) if len(predictions) else predictions.label
-    counts = pd.crosstab(predictions.label, predicted).reindex(index=classes, columns=classes, fill_value=0)
+    counts = confusion_counts(predictions)
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    few = len(classes) <= 12
+    few = len(counts) <= 12
     size = COLUMN if few else PAGE
     figure = Figure(figsize=(size, 0.92 * size), layout="constrained")
     axes = figure.subplots()
@@ -110,6 +108,32 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
             f"calibration error {calibration_error(probabilities, labels, bins):.2f}",
             loc="left",
         )
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def sources_by_part(videos: pd.DataFrame) -> Figure:
+    """Draw the clips of each part as a bar, a colour a source; hatched: sources that lie in more than one part.
+
+    `videos` has the columns role and group.
+    """
+    figure = Figure(figsize=(PAGE, 1.8), layout="constrained")
+    axes = figure.subplots()
+    names = sorted(videos.group.unique())
+    colours = dict(zip(names, sns.husl_palette(len(names)), strict=True))
+    torn = videos.groupby("group").role.nunique() > 1
+    parts = [part for part in ("train", "validation", "test") if part in set(videos.role)]
+    for place, part in enumerate(parts):
+        counts = videos[videos.role == part].groupby("group").size()
+        starts = counts.cumsum() - counts
+        for of, hatch in ((torn[counts.index], "////"), (~torn[counts.index], "")):
+            look = {"color": [colours[name] for name in counts.index[of]], "hatch": hatch, "edgecolor": "white"}
+            axes.barh(place, counts[of], left=starts[of], **look)
+    axes.set_yticks(range(len(parts)), parts)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlabel("clips")
+    axes.set_title(f"{len(names)} sources, {int(torn.sum())} of them in more than one part (hatched)", loc="left")
     return figure
 
 

@@ -6,8 +6,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
-from hmdb_lib.plots.curves import PAGE, STYLE
+from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
 
 HEAT = "magma"
 
@@ -71,6 +73,25 @@ def attention_overlay(
 
 
 @mpl.rc_context(STYLE)
+def attention_moment(clip: np.ndarray, maps: np.ndarray, times: np.ndarray, frame: int) -> Figure:
+    """Draw one frame of a clip beside itself under the attention, and below how much of it each frame gets.
+
+    `clip` uint8 T H W C, `maps` T H W and `times` (T,) in seconds. One scale holds for all frames.
+    """
+    figure = Figure(figsize=(PAGE, 0.5 * PAGE * clip.shape[1] / clip.shape[2] + 1.5), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(3, 1))
+    above.imshow(overlay_frames(clip, maps)[frame])
+    above.set_title(f"{times[frame]:.2f} s; brighter: read more", loc="left")
+    _bare(above)
+    shares = maps.sum((1, 2)) / max(maps.sum(), np.finfo(float).tiny)
+    chosen = np.arange(len(clip)) == frame
+    below.bar(range(len(clip)), shares, color=np.where(chosen, COLOURS[1], COLOURS[0]))
+    below.axhline(1 / len(clip), color="black", linewidth=0.8, linestyle=":")
+    below.set(xlabel="frame of the clip", ylabel="share read", xticks=range(len(clip)))
+    return figure
+
+
+@mpl.rc_context(STYLE)
 def latent_sheet(maps: np.ndarray, most: int = 6) -> Figure:
     """Draw where each latent looks, a column a latent and a line a time slot, in multiples of an even weight.
 
@@ -106,6 +127,17 @@ def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
     heat, opacity = mpl.colormaps[HEAT](share)[..., :3] * 255, _opacity(share)[..., None]  # T H W C, T H W 1
     below = (1 - opacity) * clip.mean(-1, keepdims=True) + opacity * heat
     return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
+
+
+def write_on(frame: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarray:
+    """Write lines onto a frame, uint8 H W C, each over a bar that is so much of the frame's width."""
+    image, height = Image.fromarray(frame), max(12, len(frame) // 14)
+    draw, font = ImageDraw.Draw(image, "RGBA"), ImageFont.truetype(findfont("DejaVu Sans"), 0.75 * height)
+    for number, (text, share) in enumerate(lines):
+        top = number * height
+        draw.rectangle((0, top, share * image.width, top + height - 2), fill=(0, 90, 180, 160))
+        draw.text((4, top), text, "white", font, stroke_width=1, stroke_fill="black")
+    return np.asarray(image)
 
 
 @mpl.rc_context(STYLE)

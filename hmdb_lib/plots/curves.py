@@ -164,6 +164,16 @@ def accuracy_by_frames(table: pd.DataFrame) -> Figure:
     return _lines(table, "part", "frames", "frames of a clip")
 
 
+@mpl.rc_context(STYLE)
+def rates(epochs: Any, values: Any) -> Figure:
+    """Draw the learning rate over the epochs, a value a step."""
+    figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(epochs, values, color=COLOURS[0])
+    axes.set(xlabel="epoch, from 0", ylabel="learning rate", ylim=(0, None))
+    return figure
+
+
 def save(figure: Figure, path: Path, endings: Sequence[str] = ("png",)) -> list[Path]:
     """Write a figure beside one path, one file an ending (png, svg, pdf)."""
     path.parent.mkdir(parents=True, exist_ok=True)

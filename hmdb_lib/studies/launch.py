@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hmdb_lib.environment import IN_CHECKOUT, ROOT
 from hmdb_lib.errors import UserError
 
 TRAIN = [str(ROOT / "train.py")] if IN_CHECKOUT else ["-m", "hmdb_lib", "train"]
+WATCH = 1.0  # seconds between two looks at a run
 TRIES = 3  # of a run whose process or machine was killed: it goes on from its checkpoint
 
 
@@ -29,16 +31,18 @@ class KilledError(Exception):
     """Report a run that a signal ended; Ray tries it again."""
 
 
-def one_by_one(commands: Sequence[Command], fits: Callable[[int], bool]) -> Iterator[tuple[int, int | None]]:
+def one_by_one(
+    commands: Sequence[Command], fits: Callable[[int], bool], watch: Callable[[int], None]
+) -> Iterator[tuple[int, int | None]]:
     """Run commands in order: yields (number, None) when one starts, (number, exit code) when it has ended.
 
-    `fits` says of a number whether there is time to start it.
+    `fits` says of a number whether there is time to start it; `watch` is called with it again and again while it runs.
     """
     for number, command in enumerate(commands):
         if not fits(number):
             continue
         yield number, None
-        yield number, train(command)
+        yield number, train(command, partial(watch, number))
 
 
 def on_ray(
@@ -81,7 +85,7 @@ def on_ray(
         ray.shutdown()
 
 
-def train(command: Command) -> int:
+def train(command: Command, watch: Callable[[], None] = lambda: None) -> int:
     """Run train.py and return its exit code. The run ends when this process does: its standard input closes."""
     words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
     with contextlib.ExitStack() as stack:
@@ -92,7 +96,10 @@ def train(command: Command) -> int:
         errors = subprocess.STDOUT if log else None
         child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=errors))
         try:
-            return child.wait()
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return child.wait(timeout=WATCH)
+                watch()
         except KeyboardInterrupt:
             # The terminal told the run as well, which may be writing a checkpoint.
             with contextlib.suppress(subprocess.TimeoutExpired):

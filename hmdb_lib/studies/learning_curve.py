@@ -17,6 +17,7 @@ from hmdb_lib.results.runs import read_predictions, write_predictions, write_who
 from hmdb_lib.results.statistics import accuracy_interval, compare, run_spreads
 from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.studies import study
+from hmdb_lib.studies.board import Board
 from hmdb_lib.studies.study import Job
 from hmdb_lib.training import experiment as training
 
@@ -62,9 +63,10 @@ def learning_curve(
     place = environment.place()
     jobs = plan(arms, counts, splits, seeds, updates, changes, place, file)
     everything = [job for of_arm in jobs.values() for job in of_arm]
-    missing, expected = study.look(everything, place)
+    board = Board(everything)
+    missing, expected = study.look(everything, place, board.tell)
     try:
-        study.finish(everything, missing, expected, place, to_log=True)
+        study.finish(everything, missing, expected, place, board, to_log=True)
     finally:
         table = _write(arms, jobs, place.results)
     return table

@@ -14,7 +14,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +36,7 @@ from hmdb_lib.results import tables
 from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
+from hmdb_lib.studies.board import Board
 from hmdb_lib.studies.launch import Command, on_ray, one_by_one
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
@@ -104,11 +105,12 @@ def run(
     place = environment.place()
     until = time.time() + 3600 * hours if hours else math.inf
     jobs = plan(names, splits, seeds, changes, place, file)
-    missing, expected = look(jobs, place)
+    board = Board(jobs)
+    missing, expected = look(jobs, place, board.tell)
     if hours:
         tell_sessions(jobs, missing, expected, hours, place)
     try:
-        finish(jobs, missing, expected, place, to_log=to_log, on=on, address=address, gpus=gpus, until=until)
+        finish(jobs, missing, expected, place, board, to_log=to_log, on=on, address=address, gpus=gpus, until=until)
         judge_again(names, jobs)
     finally:
         table = write(names, jobs, changes, place.results)
@@ -198,14 +200,16 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
     return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 
 
-def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
-    """Find the jobs that are not finished and the seconds that each will take, and print both. Raises UserError."""
+def look(
+    jobs: Sequence[Job], place: environment.Place, tell: Callable[[str], None] = print
+) -> tuple[list[Job], list[float]]:
+    """Find the jobs that are not finished and the seconds that each will take, and tell both. Raises UserError."""
     missing = _missing(jobs)
     for job in jobs:
         if job.run.finished:
             training.check_data(training.Resolved(job.config, place, job.run, job.config.train.epochs))
-    print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
-    return missing, expect(jobs, missing, place)
+    tell(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
+    return missing, expect(jobs, missing, place, tell)
 
 
 def _missing(jobs: Sequence[Job]) -> list[Job]:
@@ -217,6 +221,7 @@ def finish(
     missing: Sequence[Job],
     expected: Sequence[float],
     place: environment.Place,
+    board: Board,
     *,
     to_log: bool = False,
     on: str = "here",
@@ -238,7 +243,7 @@ def finish(
             an_epoch = expected[number] / max(1, of.config.train.epochs - len(of.run.metrics))
             return not time.time() + an_epoch > until  # an unknown time fits
 
-        ends = one_by_one(commands, fits)
+        ends = one_by_one(commands, fits, lambda number: board.look_at(missing[number]))
     began_with = time.time()
     failed, left, spent, foreseen = [], dict(enumerate(expected)), 0.0, 0.0
     began = time.monotonic()
@@ -258,7 +263,9 @@ def finish(
         if code is None or on == "ray":
             count = len(missing) - len(left) + (code is None)
             told = _clock(sum(left.values()) * (spent / foreseen if foreseen else 1))
-            print(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left", flush=True)
+            board.tell(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left")
+        board.look_at(job)
+    board.end()
     if left:
         done = len(jobs) - len(left) - len(failed)
         seconds = sum(left.values()) * (spent / foreseen if foreseen else 1)
@@ -333,8 +340,10 @@ def trained_alike(asked: Mapping[str, tuple[str, Sequence[str]]], file: Path) ->
     return given
 
 
-def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place) -> list[float]:
-    """Forecast the seconds of each missing run and print them; nan where that cannot be measured.
+def expect(
+    jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place, tell: Callable[[str], None] = print
+) -> list[float]:
+    """Forecast the seconds of each missing run and tell them; nan where that cannot be measured.
 
     A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
     start, so the first row's time is taken for all. Stored tokens are counted once for the rows that share them.
@@ -354,7 +363,7 @@ def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place
                 seconds[job.config.row] = _measure(job.config, place)
             of_run, tokens = seconds[job.config.row]
             more = f", and {_clock(tokens)} once for the tokens of its backbone" * bool(tokens)
-            print(f"expected: {job.config.row} {_clock(of_run)} a run{more}", flush=True)
+            tell(f"expected: {job.config.row} {_clock(of_run)} a run{more}")
     left = []
     for job in missing:
         of_run, tokens = seconds[job.config.row]
@@ -362,7 +371,7 @@ def expect(jobs: Sequence[Job], missing: Sequence[Job], place: environment.Place
         left[-1] += tokens * (_tokens_of(job.config) not in stored)
         stored.add(_tokens_of(job.config))
     if missing:
-        print(f"expected: {_clock(sum(left))} for the {len(missing)} runs to do, on this machine as busy as it is now")
+        tell(f"expected: {_clock(sum(left))} for the {len(missing)} runs to do, on this machine as busy as it is now")
     return left
 
 

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.load import stop_at_loss
-from hmdb_lib.data.transforms import erase, even_crops, mix, normalise, rand_augment, random_crop_flip
+from hmdb_lib.data.transforms import augment, even_crops, normalise, random_crop_flip
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.explain import attention_spread
 from hmdb_lib.models.heads.perceiver import Perceiver
@@ -216,11 +216,7 @@ class VideoClassifier(TrainingModule):
     def predict_training(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Augment a batch's clips; return their logits and targets, see `transforms.mix`."""
         train, data = self.config.train, self.config.data
-        clips = random_crop_flip(batch["clips"], data.crop, data.flip)
-        if train.randaugment:
-            clips = rand_augment(clips)
-        clips = erase(self.normalised(clips), train.erasing)
-        clips, targets = mix(clips, batch["labels"], self.classes, train.mixup, train.cutmix)
+        clips, targets = augment(batch, self.classes, data, train, *data.mean_std(self.model))
         return self.model(clips), targets
 
     def tokens(self, batch: dict[str, Any], crops: int) -> Tensor:

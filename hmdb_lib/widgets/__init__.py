@@ -1,13 +1,13 @@
-"""Views for notebooks in which something can be moved. A module is loaded when it is first used: one needs torch."""
+"""Views for notebooks in which something can be moved. A module is loaded when it is first used: two need torch."""
 
 import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hmdb_lib.widgets import tryout, views
+    from hmdb_lib.widgets import explore, tryout, views
 
-__all__ = ["tryout", "views"]
+__all__ = ["explore", "tryout", "views"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Try a trained model in a notebook on an uploaded video, or on one from the webcam."""
+"""Try a trained model in a notebook on an uploaded video, or on the webcam while it runs."""
 
 import html
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 
-from hmdb_lib.data.video import Size, read_frames, scan
+from hmdb_lib.data.video import Size, read_frames, scan, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.plots.classes import along_time
@@ -17,14 +17,18 @@ from hmdb_lib.widgets.views import Look, Shown, View, interactive, live, to_html
 
 
 def try_out(classifier: Classifier, video: Path | str) -> Shown:
-    """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`."""
+    """Buttons for an upload and for the webcam over what `look` gives for the newest video, at first for `video`.
+
+    The webcam's answers run on until it is stopped; then its last clip is the newest video.
+    """
     video = Path(video)
     if not live():
         return interactive(lambda: look(classifier, video))
     upload = ipywidgets.FileUpload(accept="video/*", description="upload a video")
     upload.layout.width = "auto"
-    camera = Camera()
-    view = View([ipywidgets.HBox([upload, camera])])
+    rule, data = classifier.rule, classifier.trained.config.data
+    seconds = rule.seconds(fps=30)
+    view = View([upload])
 
     def show(file: Path, name: str) -> None:
         view.show(f"<p>judging {html.escape(name)} ...</p>")
@@ -33,19 +37,24 @@ def try_out(classifier: Classifier, video: Path | str) -> Shown:
         except UserError as error:
             view.show(html.escape(str(error).replace(str(file), name)))
 
-    def take(content: bytes, name: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"video{Path(name).suffix}"
-            file.write_bytes(content)
-            show(file, name)
-
     def uploaded(change: dict) -> None:
         if change["new"]:
             newest = change["new"][0]
-            take(bytes(newest["content"]), newest["name"])
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / f"video{Path(newest['name']).suffix}"
+                file.write_bytes(newest["content"])
+                show(file, newest["name"])
+
+    def stopped(clip: np.ndarray) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write_video(Path(folder) / "webcam.avi", clip, len(clip) / seconds)
+            show(Path(folder) / "webcam.avi", "the webcam's last clip")
 
     upload.observe(uploaded, "value")
-    camera.observe(lambda change: take(change["new"], "webcam.webm"), "file")
+    camera = Camera(
+        classifier.answer, stopped, frames=rule.frames, seconds=seconds, size=(data.resize[0], data.resize[1])
+    )
+    view.children = [upload, camera, view.picture]
     show(video, video.name)
     return view
 

@@ -21,11 +21,10 @@ from IPython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
-from hmdb_lib.config import Config
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.plots.classes import video_prediction
-from hmdb_lib.plots.clips import batch_before_after, contact_sheet
+from hmdb_lib.plots.clips import contact_sheet
 from hmdb_lib.plots.curves import compare_curves, overfitting_gap
 from hmdb_lib.plots.pages import film, picture
 from hmdb_lib.results.metrics import classes_of, correct, read_only
@@ -115,7 +114,7 @@ def to_html(look: Look) -> str:
 def clip_browser(data: "ClipData") -> Shown:
     """Show a window of any video of the data set: its frames in a strip, and as a film at any speed."""
     table = pd.concat(data.tables.values()).sort_values("path")
-    label, video = _menus(dict(list(table.groupby("label").path)))
+    label, video = menus(dict(list(table.groupby("label").path)))
 
     if not live():
         return interactive(partial(clip_figure, data, video.value, 0.0, 2.0))
@@ -124,9 +123,9 @@ def clip_browser(data: "ClipData") -> Shown:
         return [clip_film(data, video, start, seconds, speed), clip_figure(data, video, start, seconds)]
 
     controls = {
-        "start": _slider("start (s)", 0.0, 10.0, 0.0, 0.1),
-        "seconds": _slider("length (s)", 0.2, 4.0, 2.0, 0.1),
-        "speed": _slider("speed", 0.25, 4.0, 1.0, 0.25),
+        "start": slider("start (s)", 0.0, 10.0, 0.0, 0.1),
+        "seconds": slider("length (s)", 0.2, 4.0, 2.0, 0.1),
+        "speed": slider("speed", 0.25, 4.0, 1.0, 0.25),
     }
 
     def fit(change: Any) -> None:
@@ -160,16 +159,6 @@ def class_sheet(data: "ClipData", frames: int = 9) -> Figure:
     return contact_sheet(clips)
 
 
-def batch_sheet(data: "ClipData", config: Config) -> Figure:
-    """Draw clips of a training batch before and after cropping, flipping and normalizing."""
-    from hmdb_lib.data.transforms import random_crop_flip  # noqa: PLC0415 - views of results need no torch
-
-    clips = next(iter(data.train_dataloader()))["clips"]
-    cropped = random_crop_flip(clips, config.data.crop, config.data.flip)
-    # The figure stretches each channel, so that any mean and deviation give the same picture.
-    return batch_before_after(clips.numpy(), cropped.permute(0, 4, 1, 2, 3).numpy())
-
-
 def clip_film(data: "ClipData", video: str, start: float, seconds: float, speed: float, frames: int = 24) -> str:
     """Make the same window into HTML of a film that loops, `speed` times as fast as life. Raises VideoError."""
     return film(*_read_window(data, video, start, seconds, frames), speed)
@@ -179,11 +168,11 @@ def model_sizer() -> Shown:
     """Show what the hybrid costs as its parts grow: parameters, FLOPs and tokens."""
     return interactive(
         size_table,
-        blocks=_slider("blocks", 1, 8, 8),
-        cross=_slider("cross", 0, 6, 1),
-        self_layers=_slider("self", 0, 12, 1),
-        latents=_slider("latents", 16, 512, 256, 16),
-        frames=_slider("frames", 8, 64, 16, 8),
+        blocks=slider("blocks", 1, 8, 8),
+        cross=slider("cross", 0, 6, 1),
+        self_layers=slider("self", 0, 12, 1),
+        latents=slider("latents", 16, 512, 256, 16),
+        frames=slider("frames", 8, 64, 16, 8),
     )
 
 
@@ -245,7 +234,7 @@ def prediction_viewer(run: Run, data: "ClipData | None" = None) -> Shown:
     rows = dict(predictions.iterrows())
     confidence = predictions[classes_of(predictions)].max(axis=1)
     wrong = confidence[~correct(predictions)].sort_values(ascending=False, kind="stable").index.to_series()
-    label, video = _menus({"wrong, the surest first": wrong} | dict(list(predictions.groupby("label").video)))
+    label, video = menus({"wrong, the surest first": wrong} | dict(list(predictions.groupby("label").video)))
 
     def look(video: str | None) -> Look:
         if video is None:
@@ -269,7 +258,7 @@ def _read_window(
     return data.source.read(video, indices), times[indices]
 
 
-def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
+def menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
     """Make a menu of classes and one of the chosen class's videos."""
     videos = {name: paths for name, paths in videos.items() if len(paths)}
     label: Any = ipywidgets.Dropdown(description="class", options=list(videos))
@@ -282,7 +271,7 @@ def _menus(videos: dict[Any, pd.Series]) -> tuple[Any, Any]:
     return label, video
 
 
-def _slider(name: str, low: float, high: float, value: float, step: float = 1) -> Any:
+def slider(name: str, low: float, high: float, value: float, step: float = 1) -> Any:
     """Redraws when it is let go, not on the way."""
     kind = ipywidgets.IntSlider if isinstance(low, int) else ipywidgets.FloatSlider
     return kind(value, min=low, max=high, step=step, description=name, continuous_update=False)

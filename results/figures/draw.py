@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from hmdb_lib import config, environment
 from hmdb_lib.plots import architecture, figures
 from hmdb_lib.plots import curves as plots
+from hmdb_lib.plots.classes import sources_by_part
 from hmdb_lib.results.intervals import interval
 from hmdb_lib.results.runs import Run
 from hmdb_lib.results.statistics import accuracy_interval
@@ -28,6 +29,9 @@ def main(folder: Path = FIGURES) -> None:
     """`first_run.csv` is the metrics.csv that the README's first command left."""
     data = training.read_data(config.load(overrides=["data=sample"]), environment.place())
     plots.save(widgets.class_sheet(data), folder / "sample_clips")
+    videos = pd.concat(data.tables.values(), ignore_index=True)
+    dealt = videos.assign(role=np.random.default_rng(0).permutation(videos.role))
+    plots.save(sources_by_part(dealt[dealt.label == "catch"]), folder / "sources")
     metrics = pd.read_csv(FIGURES / "first_run.csv")
     plots.save(plots.training_curves(metrics, "cross1_self1", chance=1 / 8), folder / "first_run")
     plots.save(fifty_intervals(), folder / "intervals")

@@ -75,6 +75,34 @@ def test_a_figure_is_written_where_the_ending_says_so(run, video, tmp_path):
     assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_names_and_bars_are_written_onto_the_whole_video(run, classifier, video, tmp_path):
+    file = tmp_path / "labelled.mp4"
+    assert command.main(["predict", str(video), "--checkpoint", str(run.folder), "--to", str(file)]) == 0
+    written, given = scan(file), scan(video)
+    assert (written.frames, written.fps) == (given.frames, given.fps)
+    assert (written.height, written.width) == (224, 298)  # 66 x 88, made larger
+    before, after = (read_frames(path, [0], (224, 298))[0].astype(float) for path in (video, file))
+    change = (after - before).mean((0, 1), where=np.arange(224)[:, None, None] < 12)
+    assert change[2] > change[0] + 5  # the bar is blue
+    assert np.abs(after[60:] - before[60:]).mean() < 15
+
+
+def test_a_labelled_video_says_where_an_answer_is_too_unsure(classifier, video, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(overlay, "write_on", lambda frame, lines: written.append(lines) or frame)
+    monkeypatch.setitem(classifier.trained.facts, "best_epoch", {"val_video_right_confidence": 0.99})
+    overlay.write_labelled(classifier, classifier.predict(video, window=1).videos[0], tmp_path / "labelled.mp4")
+    assert len(written) == 50
+    assert all(lines[0] == ("none of these", 0.0) for lines in written)
+    assert len({str(lines) for lines in written}) == 3  # one a window
+
+
+def test_several_videos_do_not_go_into_one_file(run, video, tmp_path, capsys):
+    words = ["predict", str(video), str(video), "--checkpoint", str(run.folder), "--to", str(tmp_path / "a.mp4")]
+    assert command.main(words) == 2
+    assert "takes one video" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "words", "told"),
     [

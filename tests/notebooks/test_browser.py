@@ -195,11 +195,13 @@ def test_choosing_other_runs_changes_the_curves(opened):
     assert notebook.failures() == []
 
 
-def test_the_webcam_is_recorded_and_judged(opened):
+def test_the_webcam_is_answered_again_and_again_until_it_is_stopped(opened):
     notebook = opened("14_predict")
     view = notebook.cell("hl.widgets.tryout.try_out(classifier")
     before = view.locator("img").first.get_attribute("src")
-    view.get_by_text("from the webcam").click()
-    view.get_by_text("webcam.webm").wait_for(timeout=60_000)
+    view.get_by_text("start the webcam").click()
+    view.get_by_text("answer 3: ").wait_for(timeout=60_000)
+    view.get_by_text("stop the webcam").click()
+    view.get_by_text("the webcam's last clip").first.wait_for(timeout=60_000)
     assert view.locator("img").first.get_attribute("src") != before
     assert notebook.failures() == []

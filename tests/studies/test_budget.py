@@ -97,7 +97,7 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
     monkeypatch.setattr(time, "time", lambda: clock[0])
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
-    def train(command):
+    def train(command, watch):
         assert command.arguments[-2:] == ["--until", "4600.0"]
         clock[0] += 1800
         jobs = study.plan(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), place)
@@ -105,7 +105,7 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
         return 0
 
     monkeypatch.setattr(launch, "train", train)
-    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1800.0] * len(missing))
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1800.0] * len(missing))
     table = study.run(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), hours=1)
     assert table.frame.runs.iloc[0] == 2
     assert "the time is up: 2 of 5 done, 2 sessions like this one left" in capsys.readouterr().out
@@ -114,7 +114,7 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
 @pytest.mark.slow
 def test_three_short_sessions_end_with_the_table_of_a_whole_study(tiny_videos, tmp_path, monkeypatch):
     """A run starts as there is time for it, finds it up after an epoch, and goes on in the next session."""
-    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [0.0] * len(missing))
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [0.0] * len(missing))
     changes = [*tiny(tiny_videos, **{"train.epochs": 3}), "model.width=0.25"]
     texts, epochs = [], []
     for name, sessions in (("whole", [None]), ("cut", [0.0005, 0.0005, None])):

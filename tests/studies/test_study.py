@@ -217,7 +217,7 @@ def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
 
 @pytest.mark.slow
 def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place, tiny_videos, capfd, monkeypatch):
-    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1.0] * len(missing))
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1.0] * len(missing))
     # A crop of 72 pixels cannot be cut into VideoMAE's patches of 16.
     changes = tiny(tiny_videos, **{"data.resize": "[72,96]", "data.crop": 72})
     with pytest.raises(UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2"):
@@ -269,7 +269,7 @@ def test_a_study_killed_in_its_second_run_and_started_again_gives_the_same_table
 
 @pytest.mark.slow
 def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(changes, whole, place, tiny_videos, monkeypatch):
-    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1.0] * len(missing))
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1.0] * len(missing))
     victim = place.results / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
     killer = threading.Thread(target=kill_when_it_has_an_epoch, args=(victim,))
     killer.start()

@@ -1,11 +1,14 @@
 """A trained model tried on one's own video: uploaded, recorded, or given."""
 
+import io
 from datetime import datetime
 
+import numpy as np
 import pytest
 from helpers.finished_run import write_finished_run
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from PIL import Image
 
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.widgets import tryout
@@ -41,27 +44,67 @@ def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_
 
 
 def test_an_uploaded_video_is_shown_under_its_own_name(view, tiny_videos):
-    buttons, picture = view.children
+    upload, _, picture = view.children
     content = (tiny_videos / "bright" / "0.avi").read_bytes()
     file = {"name": "mine.avi", "type": "video/avi", "size": len(content), "content": content}
-    buttons.children[0].value = (file | {"last_modified": datetime.now()},)
+    upload.value = (file | {"last_modified": datetime.now()},)
     assert picture.value.startswith("<p>mine.avi</p>")
     assert picture.value.count("data:image/png") == 2
     assert "data:image/gif" in picture.value
 
 
-def test_a_recording_from_the_webcam_is_shown(view, tiny_videos):
-    buttons, picture = view.children
-    buttons.children[1].set_state(
-        {"file": memoryview((tiny_videos / "bright" / "0.avi").read_bytes())}
-    )  # as from a browser
-    assert picture.value.startswith("<p>webcam.webm</p>")
+@pytest.fixture
+def seen(view, monkeypatch):
+    """A function that sends a message as the browser does: frames of a clip are JPEGs; it returns what is answered."""
+    camera, told = view.children[1], []
+    monkeypatch.setattr(camera, "send", told.append)
+
+    def send(kind, frames=()):
+        files = [io.BytesIO() for _ in frames]
+        for frame, file in zip(frames, files, strict=True):
+            Image.fromarray(frame).save(file, "jpeg")
+        camera._handle_custom_msg({"kind": kind}, [memoryview(file.getvalue()) for file in files])
+        return told
+
+    return send
+
+
+CLIP = np.full((8, 66, 88, 3), 200, np.uint8)
+
+
+def test_the_webcams_clips_are_answered_one_after_the_other(seen):
+    seen("clip", CLIP)
+    lines = seen("clip", CLIP // 4)[1]["lines"]
+    assert len(lines) == 2
+    assert sum(share for _, share in lines) == pytest.approx(1)
+    assert lines[0][0].split()[0] in ("bright", "dark")
+
+
+def test_an_answer_below_what_validation_asks_for_is_none_of_the_classes(seen, classifier, monkeypatch):
+    monkeypatch.setitem(classifier.trained.facts, "best_epoch", {"val_video_right_confidence": 0.9})
+    (answer,) = seen("clip", CLIP)
+    assert answer["lines"][0] == ("none of these", 0.0)
+    assert "19 of 20 have a probability of 0.90 or more" in classifier.trained.worth
+
+
+def test_the_webcams_last_clip_is_shown_when_it_stops(seen, view):
+    seen("clip", CLIP)
+    seen("stop")
+    assert view.picture.value.startswith("<p>the webcam&#x27;s last clip</p>")
+    assert "data:image/gif" in view.picture.value
+
+
+def test_a_webcam_that_is_stopped_at_once_changes_nothing(seen, view):
+    before = view.picture.value
+    seen("stop")
+    assert view.picture.value == before
 
 
 def test_a_file_that_is_no_video_is_told_in_the_pictures_place(view):
-    buttons, picture = view.children
-    buttons.children[1].file = b"this is not a video"
-    assert picture.value.startswith("webcam.webm: ")
+    upload, _, picture = view.children
+    file = {"name": "mine.avi", "type": "video/avi", "size": 4, "content": b"text", "last_modified": datetime.now()}
+    upload.value = (file,)
+    assert picture.value.startswith("mine.avi: ")
     assert "<img" not in picture.value
 
 

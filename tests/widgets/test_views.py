@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from helpers.controls import parts
 from helpers.made import made_metrics, made_predictions
 from IPython.display import HTML
-from ipywidgets import VBox
 
 from hmdb_lib import environment
 from hmdb_lib.errors import UserError
@@ -42,21 +42,6 @@ def finished(tmp_path):
     run.folder.mkdir(parents=True)
     run.finish(made_predictions(), {"test": {"accuracy": 0.5}})
     return run
-
-
-def parts(view):
-    """Every widget of a view that is not a box, by its description; the picture has none."""
-    found = {}
-    for child in view.children:
-        found |= parts(child) if isinstance(child, VBox) else {child.description: child}
-    return found
-
-
-def test_a_batch_is_drawn_before_and_after_cropping(data, tiny_config):
-    before, after = widgets.batch_sheet(data, tiny_config()).axes[:2]
-    (read,), (cropped,) = before.get_images(), after.get_images()
-    assert read.get_array().shape[:2] == (66, 4 * 88)
-    assert cropped.get_array().shape[:2] == (64, 4 * 64)
 
 
 @pytest.mark.parametrize(
