@@ -201,9 +201,9 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
 
     with torch.device("meta"):
         model = models.build("hybrid", 51, **arguments)
-    attention = cost.attention_size("hybrid", arguments, frames, size)
+    attention = cost.attention_size(model, frames, size)
     rows = {
-        "parameters": cost.closed_form("hybrid", arguments, 51),
+        "parameters": cost.count(model),
         "FLOPs of a clip": cost.flops(model, frames, size),
         "tokens from the CNN": {"total": attention["tokens"]},
         "query-key pairs": {"total": attention["pairs"]},
