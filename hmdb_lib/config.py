@@ -399,7 +399,7 @@ class Config(Section):
             options |= self.videomae.model_dump()
         kept = {} if self.data.features == "tokens" else {"features": self.data.features}
         return kept | {
-            "name": model.backbone,
+            "backbone": model.backbone,
             "head": model.head,
             "frames": self.data.frames,
             "size": self.data.crop,

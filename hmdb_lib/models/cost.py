@@ -1,7 +1,4 @@
-"""What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense.
-
-Models are told by a name and arguments, as `hmdb_lib.models.build` takes them.
-"""
+"""What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense."""
 
 import copy
 import math
@@ -24,8 +21,6 @@ from hmdb_lib.progress import Bar
 
 PASSES = ("forward", "training")
 COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
-
-Row = tuple[str, Mapping[str, Any], int, int]  # name, its arguments, frames, size (H = W)
 
 
 def count(model: Any) -> dict[str, int]:
@@ -89,20 +84,21 @@ def flops(model: Any, frames: int, size: int) -> dict[str, int]:
     return result | {"total": counter.get_total_flops()}
 
 
-def table(rows: Mapping[str, Row], classes: int = 51) -> pd.DataFrame:
+def table(rows: Mapping[str, Mapping[str, Any]], classes: int = 51) -> pd.DataFrame:
     """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
 
     Args:
-        rows: row -> (name, its arguments, frames, size), the last two giving the clip that FLOPs are for.
+        rows: row -> arguments of `build`; its frames and size are the clip that FLOPs are for.
         classes: number of classes.
 
     Models are built on the meta device, so nothing is allocated.
 
     """
     lines = {}
-    for row, (name, arguments, frames, size) in Bar(rows.items(), "counting", unit="row"):
+    for row, arguments in Bar(rows.items(), "counting", unit="row"):
+        frames, size = arguments["frames"], arguments["size"]
         with torch.device("meta"):
-            model = build(name, classes, **arguments)
+            model = build(classes=classes, **arguments)
         work = flops(model, frames, size)
         lines[row] = (
             count(model)
@@ -124,7 +120,7 @@ def measure(
     Linux) it is nan.
 
     Args:
-        make: builds the model; it must be picklable, as `functools.partial(models.build, "hybrid", 51)` is.
+        make: builds the model; it must be picklable, as `functools.partial(models.build, "s3d", 51, head="pool")` is.
         frames, size: the clip.
         repeats: timed passes, after one that warms up.
         passes: `forward`, `training`, or both.

@@ -168,17 +168,13 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
         >>> hl.cost_table("attention_depth")
 
     """
-    builds = {}
-    for row in config.list_rows(*names):
-        experiment = config.load(row, ["data.dataset=hmdb51"])
-        arguments = experiment.architecture()
-        builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
-    table = cost.table(builds, classes)
+    rows = {row: config.load(row, ["data.dataset=hmdb51"]).architecture() for row in config.list_rows(*names)}
+    table = cost.table(rows, classes)
     if not measure:
         return table
     measured = {
-        row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
-        for row, (name, arguments, frames, size) in Bar(builds.items(), "measuring", unit="row")
+        row: cost.measure(functools.partial(models.build, classes=classes, **how), how["frames"], how["size"])
+        for row, how in Bar(rows.items(), "measuring", unit="row")
     }
     return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 

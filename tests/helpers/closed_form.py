@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from helpers import architectures
 from hmdb_lib.models.backbones import Backbone, build_backbone
 from hmdb_lib.models.backbones.resnets import LAYERS
 from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, VJEPA2
-from hmdb_lib.models.build import resolve
 from hmdb_lib.models.cost import COMPONENTS
 from hmdb_lib.models.heads.perceiver import POSITION
 
@@ -17,10 +17,10 @@ from hmdb_lib.models.heads.perceiver import POSITION
 def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[str, int]:
     """Parameters by component and in total, from a model's arguments alone; arguments not given have their defaults.
 
-    A name and its arguments are those of `hmdb_lib.models.build`. Only the tokens' channels and time slots are asked
+    A name and its arguments are those of `helpers.architectures`. Only the tokens' channels and time slots are asked
     of the backbone, which is built on the meta device.
     """
-    design = resolve(name, arguments)
+    design = architectures.design(name, arguments)
     with torch.device("meta"):
         backbone = build_backbone(design["backbone"], **design.get("backbone_options") or {})
     slots = backbone.times(design.get("frames", 16))

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import architectures
 from helpers.architectures import ROWS, STUDY
 from helpers.closed_form import closed_form
 
@@ -17,7 +18,7 @@ CLASSES = 51
 def on_paper(row: str) -> torch.nn.Module:
     architecture, arguments = ROWS[row]
     with torch.device("meta"):
-        return models.build(architecture, CLASSES, **arguments)
+        return architectures.build(architecture, CLASSES, **arguments)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -30,7 +31,7 @@ def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
 @pytest.mark.parametrize("row", sorted(config.rows().keys() & STUDY.keys()))
 def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
     arguments = config.load(row, ["data=hmdb51"]).architecture()
-    closed = closed_form(arguments.pop("name"), arguments, CLASSES)
+    closed = closed_form(arguments.pop("backbone"), arguments, CLASSES)
     assert (closed["cnn"], closed["total"] - closed["cnn"]) == STUDY[row][2:]
 
 
@@ -62,10 +63,9 @@ def test_frozen_parameters_count_but_are_not_trainable() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, dict[str, int]]:
-    sizes = {"videomae": (16, 224), "bert": (32, 112)}
     chosen = ["cross1_self1", "self1", "blocks4_cross2_self12", "latents_over_time", "baseline"]
     chosen += ["blocks6_cross1_self6", "bert_32", "videomae_small"]
-    rows = {row: (*ROWS[row], *sizes.get(ROWS[row][0], (16, 112))) for row in chosen}
+    rows = {row: {"frames": 16, "size": 112} | architectures.design(*ROWS[row]) for row in chosen}
     return cost.table(rows).to_dict("index")
 
 
@@ -113,14 +113,14 @@ def test_tokens_latents_and_pairs(row: str, tokens: int, latents: int, pairs: in
 @pytest.mark.parametrize(("blocks", "frames", "size"), [(8, 9, 113), (6, 17, 70), (3, 11, 65), (2, 8, 64)])
 def test_tokens_are_what_the_cnn_puts_out_at_odd_sizes_too(blocks: int, frames: int, size: int) -> None:
     with torch.device("meta"):
-        model = models.build("hybrid", CLASSES, blocks=blocks)
+        model = architectures.build("hybrid", CLASSES, blocks=blocks)
         tokens = model.backbone(torch.zeros(1, 3, frames, size, size))
     assert tokens[0, ..., 0].numel() == cost.attention_size(model, frames, size)["tokens"]
 
 
 @pytest.mark.slow
 def test_measured_memory_grows_with_the_clip_and_with_the_backward_pass() -> None:
-    make = partial(models.build, "r2plus1d", CLASSES, blocks=1)
+    make = partial(models.build, "r2plus1d_18", CLASSES, head="pool", backbone_options={"blocks": 1})
     small, large = (cost.measure(make, frames, 112, repeats=1) for frames in (8, 32))
     assert 0 < small["seconds_forward"] < small["seconds_training"]
     assert small["bytes_training"] < large["bytes_training"]
