@@ -52,7 +52,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--short-side", type=whole_number, metavar="PIXELS", help="shorter side; keeps each video's shape"
     )
     parser.add_argument(
-        "--no-antialias", action="store_true", help="resize as the study did, for data.antialias=false (not for a side)"
+        "--no-antialias", action="store_true", help="resize as published, for data.antialias=false (not for a side)"
     )
     parser.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100 (default: %(default)s)"

@@ -47,7 +47,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _end_with_stdin() -> None:
-    """End the run when the pipe to its standard input closes: a study that is killed leaves no run behind."""
+    """End the run when the pipe to its standard input closes: an `hmdb study` that is killed leaves no run behind."""
     os.read(sys.stdin.fileno(), 1)  # no Python lock is held meanwhile, which forked readers of videos would inherit
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""The architectures that the tests build, by short names, and the study's counts to the integer."""
+"""The architectures that the tests build, by short names, and the published study's counts to the integer."""
 
 from collections.abc import Mapping
 from typing import Any
