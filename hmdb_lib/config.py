@@ -64,9 +64,9 @@ ABOUT_THE_BACKBONE = {
 
 
 class Section(BaseModel):
-    """A group of keys: no unknown ones, no silent conversions."""
+    """A group of keys: no unknown ones, no silent conversions, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
