@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,14 +22,19 @@ def closed_form(name: str, arguments: Mapping[str, Any], classes: int) -> dict[s
     of the backbone, which is built on the meta device.
     """
     design = architectures.design(name, arguments)
-    with torch.device("meta"):
-        backbone = build_backbone(design["backbone"], **design.get("backbone_options") or {})
+    backbone = _on_paper(design["backbone"], frozenset((design.get("backbone_options") or {}).items()))
     slots = backbone.times(design.get("frames", 16))
     parts: dict[str, int] = dict.fromkeys(COMPONENTS, 0)
     own = _head(design["head"], design.get("head_options") or {}, slots, backbone.channels, classes)
     parts |= dict(zip(COMPONENTS[1:], own, strict=True))
     parts[backbone.component] += _backbone(backbone, design.get("backbone_options") or {})
     return parts | {"total": sum(parts.values())}
+
+
+@cache
+def _on_paper(name: str, options: frozenset[tuple[str, Any]]) -> Backbone:
+    with torch.device("meta"):
+        return build_backbone(name, **dict(options))
 
 
 def _linear(inputs: int, outputs: int) -> int:
