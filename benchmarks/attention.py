@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmdb_lib.models.heads import perceiver as hybrid
 
-TOKENS = (784, 1568, 3136, 6272, 12544)  # 6,272 are the study's at 16 x 112 x 112
+TOKENS = (784, 1568, 3136, 6272, 12544)  # 6,272 are the published study's at 16 x 112 x 112
 REPEATS = 3
 
 

@@ -58,8 +58,7 @@ class InParts(nn.Module):
 
 def build(row: str, kind: str) -> nn.Module:
     """A row's model: whole, its head alone, or reading in parts."""
-    arguments = config.load(row, ["data=hmdb51"]).architecture()
-    model = models.build(arguments.pop("name"), CLASSES, **arguments)
+    model = models.build(classes=CLASSES, **config.load(row, ["data=hmdb51"]).architecture())
     if kind == "head":
         model.backbone = Given(model.backbone)
     return InParts(model).eval() if kind == "in parts" else model

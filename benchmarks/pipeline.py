@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.readers import CROP, RULE, SIZE
 from data_prep.extract import Setting, find_videos
+from hmdb_lib import config
 from hmdb_lib.data.load import choose_source
 from hmdb_lib.data.loader import ClipData, Videos
 from hmdb_lib.data.splits import read_videos
@@ -109,7 +110,12 @@ def measure_memory(source: Source, paths: list[str]) -> list[float]:
 
 def _data(source: Source, paths: list[str], count: int, workers: int) -> ClipData:
     table = pd.DataFrame({"path": np.resize(paths, count), "label": "a", "group": "a", "role": "train"})
-    return ClipData(table, source, RULE, batch_size=BATCH, test_clips=1, validation_clips=1, workers=workers)
+    return ClipData(table, source, _config(workers))
+
+
+def _config(workers: int | str = "auto") -> config.Config:
+    clips = [f"data.frames={RULE.frames}", f"data.clip_seconds={RULE.clip_seconds}", f"data.workers={workers}"]
+    return config.load(overrides=["data=hmdb51", *clips, f"train.batch_size={BATCH}"])
 
 
 def _pass(loader: torch.utils.data.DataLoader) -> float:
@@ -143,7 +149,7 @@ def _start(root: Path) -> float:
         table = read_videos("hmdb51", root, 1, 0.1, 0)
         files = Videos(root / "videos", SIZE, root / "manifest.csv")
         source = choose_source("auto", root, files, find_videos(root / "videos"))
-        ClipData(table, source, RULE, batch_size=BATCH, test_clips=1, validation_clips=1).train_dataloader()
+        ClipData(table, source, _config()).train_dataloader()
 
     with contextlib.redirect_stdout(io.StringIO()):
         return _time(start)

@@ -95,12 +95,12 @@ def measure(device: str, batch: int, repeats: int, compiled: bool, peaks: dict[s
 
 def baseline() -> nn.Module:
     """Our R(2+1)D-18."""
-    return models.build("r2plus1d", CLASSES)
+    return models.build("r2plus1d_18", CLASSES, head="pool")
 
 
 def proposed() -> nn.Module:
     """The proposed architecture: the same CNN with one cross and one self attention."""
-    return models.build("hybrid", CLASSES)
+    return models.build("r2plus1d_18", CLASSES, head="perceiver")
 
 
 def reference() -> nn.Module:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hmdb_lib.environment import shipped
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_refusals
 
@@ -31,16 +32,12 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--archive", type=Path, metavar="FILE", help="your own hmdb51_org.rar (test_train_splits.rar beside it)"
     )
-    parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="processes that unpack (default: one per core)"
-    )
+    _add_workers(parser, "processes that unpack")
 
     parser = command("verify", _verify, "check that HMDB51 is complete and write its manifest")
     parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
     parser.add_argument("--deep", action="store_true", help="decode every frame too")
-    parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="threads that read (default: a few more than cores)"
-    )
+    _add_workers(parser, "threads that read", "a few more than cores")
 
     parser = command("extract", _extract, "decode every video once into a frame store, which training reads fast")
     parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
@@ -52,7 +49,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--short-side", type=whole_number, metavar="PIXELS", help="shorter side; keeps each video's shape"
     )
     parser.add_argument(
-        "--no-antialias", action="store_true", help="resize as the study did, for data.antialias=false (not for a side)"
+        "--no-antialias", action="store_true", help="resize as published, for data.antialias=false (not for a side)"
     )
     parser.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100 (default: %(default)s)"
@@ -61,9 +58,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--raw", action="store_true", help="store uncompressed pixels: fast, and seven to nine times the size"
     )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="frame store (default: <root>/frames-<H>x<W>)")
-    parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="processes that decode (default: one per core)"
-    )
+    _add_workers(parser, "processes that decode")
     parser.add_argument(
         "--shards", type=whole_number, default=0, metavar="N", help="write N tar files instead of one file per video"
     )
@@ -77,7 +72,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--clips", type=int, default=128, metavar="N", help="videos per class, at least 8 (default: %(default)s)"
     )
-    parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
+    _add_workers(parser, "processes that draw")
 
     parser = command("pairs", _pairs, "draw videos of two figures, to learn from before the real videos")
     parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
@@ -88,7 +83,19 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--classes", type=whole_number, default=36, metavar="N", help="number of classes (default: all %(default)s)"
     )
-    parser.add_argument("--workers", type=whole_number, metavar="N", help="processes that draw (default: one per core)")
+    _add_workers(parser, "processes that draw")
+
+
+def add_config(parser: argparse.ArgumentParser, *, row: bool = False) -> None:
+    """Add `--config FILE`, and before it a row where there is one."""
+    if row:
+        parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
+    told = "another config.yaml, a part of one, or a run's own"
+    parser.add_argument("--config", type=Path, default=shipped("config.yaml"), metavar="FILE", help=told)
+
+
+def _add_workers(parser: argparse.ArgumentParser, what: str, default: str = "one per core") -> None:
+    parser.add_argument("--workers", type=whole_number, metavar="N", help=f"{what} (default: {default})")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -65,9 +65,9 @@ ABOUT_THE_BACKBONE = {
 
 
 class Section(BaseModel):
-    """A group of keys: no unknown ones, no silent conversions."""
+    """A group of keys: no unknown ones, no silent conversions, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -120,12 +120,12 @@ class Data(Section):
         return self
 
     def mean_std(self, model: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """RGB mean and deviation (0..1) that clips are normalized with: those of the model's weights, or the published."""
+        """Return RGB mean and deviation (0..1) to normalize clips with: those of the model's weights, or the published."""
         return ((0.45,) * 3, (0.225,) * 3) if self.normalize == "published" else (model.mean, model.std)
 
     @property
     def name(self) -> str:
-        """What results call the data: the data set, or the name of a folder of one's own."""
+        """Name the data in results: the data set, or the folder of one's own."""
         return Path(self.root).expanduser().resolve().name if self.dataset == "folder" and self.root else self.dataset
 
 
@@ -219,7 +219,7 @@ class VideoMAE(Section):
 
 
 class Train(Section):
-    """The optimiser, its schedule, what is done to the clips, and the device."""
+    """The optimizer, its schedule, augmentation, and the device."""
 
     objective: Literal["classify", "masked"]
     mask: Annotated[float, Field(strict=False, gt=0, lt=1)]
@@ -261,39 +261,28 @@ class Train(Section):
     precision: Literal["auto", "bf16", "fp16", "fp32"]
 
     @model_validator(mode="after")
-    def _one_device_is_tried(self) -> "Train":
-        if self.batch_size == "auto" and (self.devices, self.machines) != (1, 1):
+    def _goes_together(self) -> "Train":
+        one_device = (self.devices, self.machines) == (1, 1)
+        if self.batch_size == "auto" and not one_device:
             raise ValueError("batch_size=auto tries one device; for several give the number that it finds, times them")
-        return self
-
-    @model_validator(mode="after")
-    def _final_fit_was_chosen_honestly(self) -> "Train":
+        if self.frozen_epochs and not one_device:
+            raise ValueError(f"frozen_epochs={self.frozen_epochs} works on one device of one machine")
         if self.final_fit and self.choose_on == "test":
             raise ValueError("final_fit=true trains for the epochs that validation chose; set choose_on=validation")
-        return self
-
-    @model_validator(mode="after")
-    def _one_device_where_parts_thaw(self) -> "Train":
-        if self.frozen_epochs and (self.devices, self.machines) != (1, 1):
-            raise ValueError(f"frozen_epochs={self.frozen_epochs} works on one device of one machine")
-        return self
-
-    @model_validator(mode="after")
-    def _masked_modelling_has_no_accuracy(self) -> "Train":
         if self.objective == "masked" and (self.final_fit or self.ema):
             raise ValueError("objective=masked goes with neither final_fit nor ema")
         return self
 
     @property
     def rate_factor(self) -> float:
-        """What the rates are multiplied by: the clips of a step to those that they are given for."""
+        """Divide the clips of a step by those that the rates are given for: the rates are multiplied by it."""
         if self.lr_clips is None or self.batch_size == "auto":  # auto: the batch is not found yet
             return 1.0
         return self.batch_size * self.accumulate / self.lr_clips
 
 
 class Evaluate(Section):
-    """How many clips of a video are judged, and how they agree."""
+    """How many clips of a video are judged, and how they vote."""
 
     clips: Count | Literal["all", "consecutive"]
     crops: Literal[1, 3]
@@ -320,17 +309,27 @@ class Config(Section):
     evaluate: Evaluate
 
     @model_validator(mode="after")
-    def _validation_where_it_is_needed(self) -> "Config":
-        if not self.data.validation_share and (self.train.final_fit or self.train.objective == "masked"):
+    def _goes_together(self) -> "Config":
+        train, validation, masked = self.train, self.data.validation_share, self.train.objective == "masked"
+        if not validation and (train.final_fit or masked):
             raise ValueError("final_fit=true and objective=masked need validation; set data.validation_share above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _patience_has_an_accuracy_to_watch(self) -> "Config":
-        if self.train.patience and (self.train.objective == "masked" or not self.data.validation_share):
+        if train.patience and (masked or not validation):
             raise ValueError(
                 "train.patience watches validation accuracy: set it to null with objective=masked or without validation"
             )
+        for key in ("clips", "validation_clips"):
+            if self.data.sampling == "segments" and getattr(self.evaluate, key) == "consecutive":
+                raise ValueError(
+                    f"evaluate.{key}=consecutive goes with data.sampling=window alone; give a number or all"
+                )
+        if not self.frozen and self.data.features != "tokens":
+            raise ValueError(f"features={self.data.features} goes with model.frozen=all alone")
+        if self.frozen and masked:
+            raise ValueError("objective=masked trains the backbone; set model.frozen to a number")
+        changing = [key for key in ("randaugment", "erasing", "mixup", "cutmix") if getattr(train, key)]
+        if self.frozen and changing:
+            told = " and ".join(f"{key}={getattr(train, key)}" for key in changing)
+            raise ValueError(f"{told}: would change pixels, and model.frozen=all trains on stored tokens; turn it off")
         return self
 
     @model_validator(mode="after")
@@ -345,43 +344,19 @@ class Config(Section):
             raise ValueError(f"{told}: the rate would never fall; give fewer, or schedule=constant")
         return self
 
-    @model_validator(mode="after")
-    def _segments_are_not_consecutive(self) -> "Config":
-        for key in ("clips", "validation_clips"):
-            if self.data.sampling == "segments" and getattr(self.evaluate, key) == "consecutive":
-                raise ValueError(
-                    f"evaluate.{key}=consecutive goes with data.sampling=window alone; give a number or all"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _stored_tokens_show_no_pixels(self) -> "Config":
-        train = self.train
-        if not self.frozen:
-            if self.data.features != "tokens":
-                raise ValueError(f"features={self.data.features} goes with model.frozen=all alone")
-            return self
-        if train.objective == "masked":
-            raise ValueError("objective=masked trains the backbone; set model.frozen to a number")
-        changing = [key for key in ("randaugment", "erasing", "mixup", "cutmix") if getattr(train, key)]
-        if changing:
-            told = " and ".join(f"{key}={getattr(train, key)}" for key in changing)
-            raise ValueError(f"{told}: would change pixels, and model.frozen=all trains on stored tokens; turn it off")
-        return self
-
     @property
     def frozen(self) -> bool:
-        """Whether the whole backbone is frozen: its tokens are computed once, and the head trains on them."""
+        """Tell whether the whole backbone is frozen: its tokens are computed once, and the head trains on them."""
         return self.model.frozen == "all"
 
     @property
     def title(self) -> str:
-        """What results call the experiment: its name or its row, and whether the backbone was frozen."""
+        """Name the experiment in results: its name or its row, and whether the backbone was frozen."""
         return (self.name or self.row) + "-frozen" * self.frozen
 
     @property
     def validates(self) -> bool:
-        """Whether a part is judged after every epoch, by which the epoch is chosen; without one the last is taken."""
+        """Tell whether a part is judged after every epoch, by which the epoch is chosen; else the last is taken."""
         return not self.train.final_fit and (self.data.validation_share > 0 or self.train.choose_on == "test")
 
     def changed(self, section: str, **values: Any) -> "Config":
@@ -389,7 +364,7 @@ class Config(Section):
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
 
     def architecture(self) -> dict[str, Any]:
-        """The arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
+        """Return the arguments of `hmdb_lib.models.build` for this experiment, but for the number of classes."""
         model, section = self.model, getattr(self, self.model.head, None)  # the head pool_change has no settings
         options: dict[str, Any] = {"frozen": model.frozen}
         if model.blocks is not None:
@@ -400,7 +375,7 @@ class Config(Section):
             options |= self.videomae.model_dump()
         kept = {} if self.data.features == "tokens" else {"features": self.data.features}
         return kept | {
-            "name": model.backbone,
+            "backbone": model.backbone,
             "head": model.head,
             "frames": self.data.frames,
             "size": self.data.crop,
@@ -409,16 +384,16 @@ class Config(Section):
         }
 
     def to_yaml(self) -> str:
-        """The text of a config.yaml that gives this experiment again."""
+        """Write a config.yaml that gives this experiment again."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
     def flat(self) -> dict[str, Any]:
-        """Every key under its dotted name."""
+        """Map every key, under its dotted name, to its value."""
         return dict(_flatten(self.model_dump()))
 
 
 def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG) -> Config:
-    """The experiment that `python train.py [row] [key=value ...]` runs.
+    """Load the experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
     its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
@@ -530,20 +505,19 @@ def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
 
 
 def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
-    """The named rows of experiments.yaml and `file`: the question each asks, and the dotted keys in which it differs."""
+    """Read the rows of experiments.yaml and `file`: the question each asks, and the dotted keys in which it differs."""
     return read(EXPERIMENTS)["rows"] | read(file).get("rows", {})
 
 
 def tables(file: Path = CONFIG) -> dict[str, list[str]]:
-    """The tables of experiments.yaml and `file`: which rows stand in each, in order."""
+    """List the rows of each table of experiments.yaml and `file`, in order."""
     named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
     return {name: table["rows"] for name, table in named.items()}
 
 
-def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
-    """All that experiments.yaml or `file` says of a table, see there; empty for another name."""
-    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
-    return named.get(name, {})
+def find_table(name: str) -> dict[str, Any]:
+    """Return all that experiments.yaml says of a table, see there; empty for another name."""
+    return read(EXPERIMENTS)["tables"].get(name, {})
 
 
 def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
@@ -552,12 +526,12 @@ def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
 
 
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
-    """What `hmdb tune` searches, by part of a model: `file`'s own part `search` in place of that of experiments.yaml."""
+    """Read what `hmdb tune` searches, by part of a model: the part `search` of `file`, or that of experiments.yaml."""
     return read(file).get("search") or read(EXPERIMENTS)["search"]
 
 
 def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
-    """One row of experiments.yaml or `file`. Raises UserError naming the nearest when there is none of that name."""
+    """Read one row of experiments.yaml or `file`. Raises UserError naming the nearest when there is none of that name."""
     known = rows(file)
     if name not in known:
         raise UserError(
@@ -585,7 +559,7 @@ def restore(tree: Mapping[str, Any]) -> Config:
 
 
 def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole document under the keys of today, what it lacks taken from config.yaml."""
+    """Bring a whole document to the keys of today, and take from config.yaml what it lacks."""
     current: dict[str, Any] = {}
     given = up_to_date(dict(_flatten(tree)))
     if "perceiver.train_cross" in given and given.get("model.head") == "perceiver":  # a whole record, from before

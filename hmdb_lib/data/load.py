@@ -1,8 +1,9 @@
 """Load the data of a configuration: choose what frames are read from, check it, make the loaders."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pandas as pd
 from hmdb_lib.config import Config, Data
 from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
-from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source, store_name
 from hmdb_lib.data.video import Size, VideoError, read_frames, scan
@@ -45,24 +45,11 @@ def load(config: Config, place: Place) -> ClipData:
         known = source.opened if isinstance(source, FrameStore) else files.timelines
         unknown = [path for path in videos.path if path not in known]
         with ThreadPoolExecutor(cores()) as pool:  # libav decodes without Python's lock
-            reasons = dict(zip(unknown, pool.map(_fault_at_start, (folder / path for path in unknown)), strict=True))
+            # Not even the first frame can be read; damage further on shows in training.
+            first = partial(_fault, read=partial(read_frames, indices=[0]))
+            reasons = dict(zip(unknown, pool.map(first, (folder / path for path in unknown)), strict=True))
         stop_at_loss(videos, {path: reason for path, reason in reasons.items() if reason}, data)
-    return ClipData(
-        videos,
-        source,
-        ClipRule.of(data),
-        batch_size=config.train.batch_size if isinstance(config.train.batch_size, int) else 1,  # auto: not found yet
-        test_clips=config.evaluate.clips,
-        validation_clips=config.evaluate.validation_clips,
-        workers=data.workers,
-        seed=config.seed,
-        choose_on=config.train.choose_on,
-        folder=folder,
-        identity=identity,
-        balanced=config.train.sampler == "balanced",
-        absent=absent,
-        shortfall=shortfall,
-    )
+    return ClipData(videos, source, config, folder=folder, identity=identity, absent=absent, shortfall=shortfall)
 
 
 def read_table(config: Config, place: Place) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -206,25 +193,17 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
 def check_videos(paths: list[Path]) -> None:
     """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
     with ProcessPoolExecutor(cores()) as pool:
-        reasons = [r for r in Bar(pool.map(_reason, paths, chunksize=8), "checking videos", len(paths)) if r]
+        reasons = [r for r in Bar(pool.map(_fault, paths, chunksize=8), "checking videos", len(paths)) if r]
     if reasons:
         raise UserError(
             f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
         )
 
 
-def _fault_at_start(path: Path) -> str | None:
-    """Tell why not even the first frame of a file can be read; damage further on shows in training."""
+def _fault(path: Path, read: Callable[[Path], object] = scan) -> str | None:
+    """Tell why a file cannot be read."""
     try:
-        read_frames(path, [0])
-    except VideoError as error:
-        return str(error)
-    return None
-
-
-def _reason(path: Path) -> str | None:
-    try:
-        scan(path)
+        read(path)
     except VideoError as error:
         return str(error)
     return None

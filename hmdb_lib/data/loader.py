@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from hmdb_lib.config import Config
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.store import Source
 from hmdb_lib.data.video import Size, Timeline, VideoError, read_frames, scan
@@ -28,7 +29,7 @@ class Videos:
     """
 
     def __init__(self, folder: Path, size: Size | tuple[int, int], manifest: Path | None = None) -> None:
-        self.folder, self.size = Path(folder), Size.whole(size)
+        self.folder, self.size = Path(folder), Size(*size)
         self.timelines = _read_timelines(manifest) if manifest and manifest.exists() else {}
 
     def __str__(self) -> str:
@@ -143,29 +144,22 @@ class ClipData(L.LightningDataModule):
     """Make the loaders of one experiment. A batch is a dict.
 
     `clips` uint8 (B, T, H, W, C), `labels` and `videos` int64 (B,) with the number of each clip's video in its part's
-    table, `unreadable` a list of (path, reason). `batch_size` counts the clips of all processes. A video that cannot be decoded is named there, never a blank clip.
+    table, `unreadable` a list of (path, reason): a video that cannot be decoded is named, never a blank clip.
+    `batch_size` counts the clips of all processes.
     """
 
     def __init__(
         self,
         videos: pd.DataFrame,
         source: Source,
-        rule: ClipRule,
+        config: Config,
         *,
-        batch_size: int,
-        test_clips: int | str,
-        validation_clips: int | str,
-        workers: int | str = "auto",
-        seed: int = 0,
-        choose_on: str = "validation",
         folder: Path = Path(),
         identity: dict[str, Any] | None = None,
-        balanced: bool = False,
         absent: pd.DataFrame | None = None,
         shortfall: str = "",
     ) -> None:
         super().__init__()
-        self.balanced = balanced  # training draws each class as often
         self.identity = identity or {}  # see `load.identify`
         self.shortfall = shortfall  # what is not there, in words
         self.absent = videos.head(0) if absent is None else absent  # listed, but not on disk
@@ -177,8 +171,15 @@ class ClipData(L.LightningDataModule):
         numbers = {label: number for number, label in enumerate(self.classes)}
         videos = videos.assign(target=videos.label.map(numbers))
         self.tables = {role: part.reset_index(drop=True) for role, part in videos.groupby("role")}
-        self.source, self.rule, self.batch_size, self.seed = source, rule, batch_size, seed
-        self.test_clips, self.validation_clips, self.choose_on = test_clips, validation_clips, choose_on
+        train, evaluate, workers = config.train, config.evaluate, config.data.workers
+        self.source, self.rule, self.seed = source, ClipRule.of(config.data), config.seed
+        self.batch_size = train.batch_size if isinstance(train.batch_size, int) else 1  # auto: not found yet
+        self.test_clips, self.validation_clips, self.choose_on = (
+            evaluate.clips,
+            evaluate.validation_clips,
+            train.choose_on,
+        )
+        self.balanced = train.sampler == "balanced"  # training draws each class as often
         self.workers = workers if isinstance(workers, int) else min(8, cores())
 
     def listed(self, part: str) -> pd.DataFrame:

@@ -18,10 +18,11 @@ class ClipRule:
     """Cut clips of `frames` frames: over `clip_seconds`, or `frame_step` frames apart (exactly one is set).
 
     `short` says what a video that is shorter than the clip does: `loop` starts over, `last` holds its last frame,
-    `stretch` spreads the clip's frames over all of the video's. A frame that stays on show for longer than the clip's step is taken as often as that.
+    `stretch` spreads the clip's frames over all of the video's. A frame that stays on show for longer than the clip's
+    step is taken as often as that.
     With `sampling` segments a clip is one frame from each of `frames` equal parts of the whole video (Temporal Segment
     Networks, arXiv 1608.00859): a random one to train on, evenly spread ones to judge by; the other settings say
-    nothing. Raises UserError.
+    nothing.
     """
 
     frames: int
@@ -29,15 +30,6 @@ class ClipRule:
     frame_step: float | None = None
     short: str = "loop"
     sampling: str = "window"
-
-    def __post_init__(self) -> None:
-        spans = [span for span in (self.clip_seconds, self.frame_step) if span is not None]
-        stretch = self.sampling == "segments" or (len(spans) == 1 and 0 < spans[0] < math.inf)
-        if not stretch or self.frames < 1:
-            raise UserError(
-                f"a clip needs at least 1 frame, and either clip_seconds or frame_step, above 0; frames is {self.frames}, "
-                f"clip_seconds {self.clip_seconds}, frame_step {self.frame_step}"
-            )
 
     @classmethod
     def of(cls, data: "Data") -> "ClipRule":

@@ -2,8 +2,8 @@
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
-from pathlib import Path
 
+from data_prep.commands import add_config
 from hmdb_lib import config
 
 
@@ -25,9 +25,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     probe.set_defaults(run=_probe)
     for parser in (features, probe):
-        parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
-        told = "another config.yaml, a part of one, or a run's own"
-        parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
+        add_config(parser, row=True)
 
 
 def _features(asked: argparse.Namespace) -> None:

@@ -21,8 +21,7 @@ from hmdb_lib.data.transforms import even_crops, normalise
 from hmdb_lib.data.video import Size, VideoError, read_frames, scan, stream_frames
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.inference import hub, overlay
-from hmdb_lib.inference import trained as portable
+from hmdb_lib.inference import hub, overlay, trained as portable
 from hmdb_lib.inference.predictions import Prediction, Predictions, answer
 from hmdb_lib.inference.windows import Window, Windows
 from hmdb_lib.models.device import Device, choose_device

@@ -1,7 +1,7 @@
 """Models that tell the classes of clips: a backbone and a head each, and where their weights start."""
 
 from hmdb_lib.models.backbones import BACKBONES, Backbone, build_backbone
-from hmdb_lib.models.build import VideoModel, build, build_model, channels_last
+from hmdb_lib.models.build import VideoModel, build, channels_last
 from hmdb_lib.models.heads import HEADS, Head, build_head
 from hmdb_lib.models.masked import mask
 from hmdb_lib.models.pretrained import load_pretrained
@@ -15,7 +15,6 @@ __all__ = [
     "build",
     "build_backbone",
     "build_head",
-    "build_model",
     "channels_last",
     "load_pretrained",
     "mask",

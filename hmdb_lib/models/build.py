@@ -1,4 +1,4 @@
-"""A model is a backbone and a head: any pair by name, and the study's old architectures as pairs."""
+"""Build a model: a backbone and a head, any pair by name."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 from hmdb_lib.models.backbones import Backbone, build_backbone, find_backbone
 from hmdb_lib.models.heads import Head, build_head
-
-# The study's architectures by the names they had before -> the head.
-ARCHITECTURES = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
 
 
 class VideoModel(nn.Module):
@@ -60,11 +57,11 @@ class VideoModel(nn.Module):
         return self.last_layer if path == name else self.backbone.layer_of(path)
 
 
-def build_model(
+def build(
     backbone: str,
-    head: str,
     classes: int,
     *,
+    head: str,
     frames: int = 16,
     size: int | None = None,
     backbone_options: Mapping[str, Any] | None = None,
@@ -75,8 +72,8 @@ def build_model(
 
     Args:
         backbone: a key of `BACKBONES`, or `timm:<name>`.
-        head: a key of `HEADS`.
         classes: number of classes.
+        head: a key of `HEADS`.
         frames, size: the clips, T and H = W; None: the crop that the backbone's weights expect.
         backbone_options, head_options: of their constructors; an unknown one is a TypeError.
         features: which of the backbone's tokens the head reads, see `Backbone`.
@@ -98,28 +95,3 @@ def channels_last(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             module.to(memory_format=torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d)
     return model
-
-
-def resolve(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `build_model`, but for the classes, that a name and its arguments stand for.
-
-    A backbone's name stands for itself, its arguments are those of `build_model`. The old architectures `hybrid`,
-    `r2plus1d`, `bert` and `videomae` take what they always took, all arguments side by side.
-    """
-    own = dict(arguments)
-    if name == "videomae":
-        clips = {"frames": own.pop("frames", 16), "size": own.pop("size", 224)}
-        backbone = f"videomae_{own.pop('variant', 'base')}"
-        return clips | {"backbone": backbone, "backbone_options": own, "head": "pool", "head_options": {"norm": True}}
-    if name not in ARCHITECTURES:
-        find_backbone(name)
-        return {"backbone": name} | own
-    clips = {"frames": own.pop("frames", 32)} if name == "bert" else {}
-    backbone = f"r2plus1d_{own.pop('depth', 18)}"
-    options = {key: own.pop(key) for key in ("blocks", "frozen") if key in own}
-    return clips | {"backbone": backbone, "backbone_options": options, "head": ARCHITECTURES[name], "head_options": own}
-
-
-def build(name: str, classes: int, **arguments: Any) -> VideoModel:
-    """Build the model that a name and its arguments stand for, see `resolve`; errors as `build_model` tells them."""
-    return build_model(classes=classes, **resolve(name, arguments))

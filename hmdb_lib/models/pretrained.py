@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -102,13 +103,7 @@ def read_checkpoint(path: Path) -> State:
             return current_names(load_file(path))
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: is not a safetensors file, or a torn one ({error})") from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises almost anything on a file that it did not write
-        raise UserError(
-            f"{path}: cannot be read as weights of torch: torn, another kind of file, or holding objects that would "
-            f"run code, which is refused ({type(error).__name__})"
-        ) from error
+    content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
         if any(str(key).startswith("model.") for key in content):
@@ -116,6 +111,17 @@ def read_checkpoint(path: Path) -> State:
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path}: holds no state dict (names with a tensor each)")
     return current_names(content)
+
+
+def read_torch(path: Path) -> Any:
+    """Read what torch has saved, without running any code that the file may carry. Raises UserError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader raises almost anything on a file that it did not write
+        raise UserError(
+            f"{path}: cannot be read as weights of torch: torn, another kind of file, or holding objects that would "
+            f"run code, which is refused ({type(error).__name__})"
+        ) from error
 
 
 def fill(model: VideoModel, state: State, source: str, *, fresh_last: bool = False) -> set[str]:

@@ -104,7 +104,7 @@ def overfitting_gap(metrics: Mapping[str, pd.DataFrame]) -> Figure:
 def gap_against_attention(table: pd.DataFrame) -> Figure:
     """Validation loss minus training loss at the chosen epoch, against the parameters that are not the CNN's.
 
-    `table` is a study's CSV with `row` as its index; rows without a finished run are left out.
+    `table` is one of `hmdb study`, with `row` as its index; rows without a finished run are left out.
     """
     table = table.dropna(subset=["train_loss", "validation_loss"])
     points = table.assign(x=table.attention_parameters / 1e6, y=table.validation_loss - table.train_loss)
@@ -113,7 +113,7 @@ def gap_against_attention(table: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
-    """Test accuracy with its 95 % interval against `parameters` or `flops`, from a study's CSV as above.
+    """Test accuracy with its 95 % interval against `parameters` or `flops`, from such a table.
 
     The row that validation would choose is named.
     """

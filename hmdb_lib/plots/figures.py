@@ -146,7 +146,7 @@ def learning_curves(table: Table) -> Figure:
 
 @mpl.rc_context(STYLE)
 def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
-    """Draw the parameters of every row, backbone and attention, beside what the study published (ring, its total)."""
+    """Draw the parameters of every row, backbone and attention, beside the published study's (ring: their sum)."""
     table = pd.concat(frames)
     table = table[~table.index.duplicated()]
     parts = pd.DataFrame({"backbone": table.cnn_parameters, "all but the backbone": table.attention_parameters}) / 1e6

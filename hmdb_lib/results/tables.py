@@ -52,7 +52,7 @@ def published() -> pd.DataFrame:
 
 
 def read_table(name: str | None = None, results: Path | None = None) -> pd.DataFrame:
-    """Read a study's table, one line a row: plain numbers, as results/README.md explains them; its name is in `.attrs`.
+    """Read a table of rows, one line a row: plain numbers, as results/README.md explains them; its name is in `.attrs`.
 
     Args:
         name: of a file of results/tables, without its ending; None: the one with the most test videos.
@@ -104,7 +104,7 @@ def cost_text(costs: pd.DataFrame) -> str:
     notes = [f"{row}: {note}" for row, note in theirs.note.dropna().items()]
     legend = (
         "parameters by component; M tokens, N latents, L self-attention layers; att. M: all but the CNN, in millions;\n"
-        "publ.: as the study published it; GFLOP of one clip forward, 2 x multiply-adds"
+        "publ.: of the published study; GFLOP of one clip forward, 2 x multiply-adds"
     )
     return "\n".join([shown.fillna("").to_string(), legend, *notes])
 
@@ -115,7 +115,7 @@ def study(
     against: Mapping[str, str] | None = None,
     judged: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
-    """Compute the study's columns as plain numbers, one line a row; results/README.md explains them.
+    """Compute a table's columns as plain numbers, one line a row; results/README.md explains them.
 
     `runs` has the finished runs of each row, over any splits and seeds; a row without one has a line without numbers.
     `against` has the reference of rows that have another one. `judged` has ways in which a row's runs were judged once

@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from data_prep.commands import whole_number
-from hmdb_lib.training.commands import GOES_ON, add_config
+from data_prep.commands import add_config, whole_number
+from hmdb_lib.training.commands import GOES_ON
 
 
 def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,9 +65,8 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         help="list near-duplicates between training, validation and test",
         usage="hmdb audit [row] [key=value ...] [--above 0.95] [--config FILE]",
     )
-    audit.add_argument("row", nargs="?", help="a row of experiments.yaml")
     audit.add_argument("--above", type=float, default=0.95, help="correlation of thumbnails; default: 0.95")
-    add_config(audit)
+    add_config(audit, row=True)
     audit.set_defaults(run=_audit)
     cost = subparsers.add_parser("cost", help="parameters, FLOPs and tokens of rows, beside the published numbers")
     cost.add_argument("rows", nargs="*", help="rows of experiments.yaml; none: all")

@@ -1,4 +1,4 @@
-"""Write a report of a study's table or of a run: one HTML file that needs no network and prints well."""
+"""Write a report of a table or of a run: one HTML file that needs no network and prints well."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 Each run is a process of its own, the command that one would type: a run that crashes or takes all memory ends alone,
 nothing of it stays in memory, and Lightning may start it once more for each GPU. What is finished is read from the
-results folder alone, so a study can be stopped and started again at any point. One study at a time in a folder.
+results folder alone, so `hmdb study` can be stopped and started again at any point. One at a time in a folder.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no 
 
 @dataclass(frozen=True)
 class Job:
-    """Hold one run of a study: the words for train.py, the configuration they give, and the run's folder."""
+    """Hold one run of a table: the words for train.py, the configuration they give, and the run's folder."""
 
     arguments: list[str]
     config: Config
@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True, repr=False)
 class StudyTable:
-    """Hold a study's table; a notebook shows it. `data` names its data set, `caption` says what it holds."""
+    """Hold a table of rows; a notebook shows it. `data` names its data set, `caption` says what it holds."""
 
     frame: pd.DataFrame
     data: str
@@ -185,17 +185,13 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
         >>> hl.cost_table("attention_depth")
 
     """
-    builds = {}
-    for row in config.list_rows(*names):
-        experiment = config.load(row, ["data.dataset=hmdb51"])
-        arguments = experiment.architecture()
-        builds[row] = (arguments.pop("name"), arguments, experiment.data.frames, experiment.data.crop)
-    table = cost.table(builds, classes)
+    rows = {row: config.load(row, ["data.dataset=hmdb51"]).architecture() for row in config.list_rows(*names)}
+    table = cost.table(rows, classes)
     if not measure:
         return table
     measured = {
-        row: cost.measure(functools.partial(models.build, name, classes, **arguments), frames, size)
-        for row, (name, arguments, frames, size) in Bar(builds.items(), "measuring", unit="row")
+        row: cost.measure(functools.partial(models.build, classes=classes, **how), how["frames"], how["size"])
+        for row, how in Bar(rows.items(), "measuring", unit="row")
     }
     return table.join(pd.DataFrame.from_dict(measured, orient="index"))
 
@@ -307,7 +303,7 @@ def plan(
     given = _pairs(changes)
     for key, way in {"data.split": "--splits", "seed": "--seeds", "row": "the row's name"}.items():
         if key in given:
-            raise UserError(f"command line: a study takes {key} from {way}, not from {key}={given[key]}")
+            raise UserError(f"command line: hmdb study takes {key} from {way}, not from {key}={given[key]}")
     rows = config.list_rows(*names, file=file)
     alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []

@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import is_there, report_refusals, whole_file
+from hmdb_lib.models.pretrained import read_torch
 from hmdb_lib.results.runs import Run
 
 
@@ -75,11 +76,10 @@ def newest_whole(run: Run) -> Checkpoint | None:
     there = [file for file in (run.last, run.previous) if file.exists()]
     for file in there:
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch's reader raises almost anything on a torn file
-            print(f"{file}: torn ({type(error).__name__}); going back to the checkpoint before it, or to the start")
-        else:
-            return Checkpoint(file, content["epoch"] + 1)
+            return Checkpoint(file, read_torch(file)["epoch"] + 1)
+        except UserError as error:
+            told = f"{file}: torn ({type(error.__cause__).__name__})"
+            print(f"{told}; going back to the checkpoint before it, or to the start")
     return None
 
 

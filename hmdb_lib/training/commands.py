@@ -6,8 +6,8 @@ import os
 import sys
 import textwrap
 import threading
-from pathlib import Path
 
+from data_prep.commands import add_config
 from hmdb_lib import config
 
 TIME_IS_UP = 75  # exit code of a run that --until stopped: the system's own for "try again later"
@@ -24,17 +24,10 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         epilog=_rows_and_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
-    add_config(parser)
+    add_config(parser, row=True)
     parser.add_argument("--end-with-stdin", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
     parser.set_defaults(run=_train, stopped=GOES_ON)
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add `--config FILE`."""
-    told = "another config.yaml, a part of one, or a run's own"
-    parser.add_argument("--config", type=Path, default=config.CONFIG, metavar="FILE", help=told)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -47,7 +40,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _end_with_stdin() -> None:
-    """End the run when the pipe to its standard input closes: a study that is killed leaves no run behind."""
+    """End the run when the pipe to its standard input closes: an `hmdb study` that is killed leaves no run behind."""
     os.read(sys.stdin.fileno(), 1)  # no Python lock is held meanwhile, which forked readers of videos would inherit
     os._exit(1)
 

@@ -28,6 +28,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.device import Device, choose_device
+from hmdb_lib.models.pretrained import read_torch
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside
@@ -200,7 +201,7 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
         if deadline.reached:
             print(f"the time is up after epoch {len(run.metrics)} of {resolved.epochs}; the same command goes on")
             return
-        best = torch.load(run.best, map_location="cpu", weights_only=True)
+        best = read_torch(run.best)
         module.load_state_dict(best["state_dict"])
         start = time.perf_counter()
         if module.tests:

@@ -14,8 +14,7 @@ from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.environment import commit
 from hmdb_lib.models import cost
 from hmdb_lib.models.device import Device
-from hmdb_lib.plots import clips as clip_plots
-from hmdb_lib.plots import curves
+from hmdb_lib.plots import clips as clip_plots, curves
 from hmdb_lib.results.metrics import class_sizes, mean_beside, predictions_table, variance_share
 from hmdb_lib.results.statistics import accuracy_interval, compare, measure_test, range_text, videos_text
 

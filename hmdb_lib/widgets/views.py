@@ -182,20 +182,22 @@ def size_table(blocks: int, cross: int, self_layers: int, latents: int, frames: 
 
     For 51 classes and clips of `size` x `size` pixels. Raises UserError for layers that do not go together.
     """
-    arguments = {"blocks": blocks, "cross": cross, "self_layers": self_layers, "latents": latents}
+    attention = {"cross": cross, "self_layers": self_layers, "latents": latents}
     import torch  # noqa: PLC0415 - views of results need no torch
 
     from hmdb_lib import models  # noqa: PLC0415 - as above
     from hmdb_lib.models import cost  # noqa: PLC0415 - as above
 
     with torch.device("meta"):
-        model = models.build("hybrid", 51, **arguments)
-    attention = cost.attention_size("hybrid", arguments, frames, size)
+        model = models.build(
+            "r2plus1d_18", 51, head="perceiver", backbone_options={"blocks": blocks}, head_options=attention
+        )
+    read = cost.attention_size(model, frames, size)
     rows = {
-        "parameters": cost.closed_form("hybrid", arguments, 51),
+        "parameters": cost.count(model),
         "FLOPs of a clip": cost.flops(model, frames, size),
-        "tokens from the CNN": {"total": attention["tokens"]},
-        "query-key pairs": {"total": attention["pairs"]},
+        "tokens from the CNN": {"total": read["tokens"]},
+        "query-key pairs": {"total": read["pairs"]},
     }
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*cost.COMPONENTS, "total"]).astype("Int64")
 

@@ -11,8 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from hmdb_lib import config, environment
-from hmdb_lib.plots import architecture, figures
-from hmdb_lib.plots import curves as plots
+from hmdb_lib.plots import architecture, curves as plots, figures
 from hmdb_lib.plots.classes import sources_by_part
 from hmdb_lib.results.intervals import interval
 from hmdb_lib.results.runs import Run

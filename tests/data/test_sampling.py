@@ -1,7 +1,5 @@
 """Which frames make a clip."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,9 @@ def test_a_two_second_clip_spans_sixty_frames_from_its_first_to_its_last():
 
 
 def test_a_configuration_gives_the_rule():
-    data = load(overrides=["data.frames=8", "data.clip_seconds=null", "data.frame_step=2", "data.short=last"]).data
+    data = load(
+        overrides=["data=hmdb51", "data.frames=8", "data.clip_seconds=null", "data.frame_step=2", "data.short=last"]
+    ).data
     assert ClipRule.of(data) == ClipRule(8, frame_step=2, short="last")
 
 
@@ -117,20 +117,6 @@ def test_at_any_rate_and_length_frames_run_forward(seconds, fps, frames):
         assert clips.min() >= 0
         assert clips.max() < frames
     assert (np.diff(rule.whole(video)) >= 0).all()
-
-
-@pytest.mark.parametrize("wrong", [0, -2.0, math.nan, math.inf, None])
-@pytest.mark.parametrize("key", ["clip_seconds", "frame_step"])
-def test_a_span_that_is_no_positive_number_is_told(key, wrong):
-    with pytest.raises(UserError, match=f"above 0; .*{key} {wrong}"):
-        ClipRule(16, **{key: wrong})
-
-
-def test_a_rule_of_no_frames_or_of_two_spans_is_told():
-    with pytest.raises(UserError, match="frames is 0"):
-        ClipRule(0, clip_seconds=2.0)
-    with pytest.raises(UserError, match="either clip_seconds or frame_step"):
-        ClipRule(16, clip_seconds=2.0, frame_step=2)
 
 
 @pytest.mark.parametrize("frames", [1, 7, 17, 59, 60, 61, 93, 500, 1062])

@@ -8,6 +8,7 @@ import pytest
 from helpers.frames import ODD, smooth_frames
 
 from data_prep.extract import Setting, extract
+from hmdb_lib import config
 from hmdb_lib.data.load import choose_source
 from hmdb_lib.data.loader import ClipData, EpochSampler, TrainClips, Videos
 from hmdb_lib.data.sampling import ClipRule
@@ -147,7 +148,7 @@ def test_a_video_that_changed_after_extraction_is_read_itself(dataset, tmp_path)
 @pytest.mark.parametrize(
     ("store", "size", "said"),
     [
-        ("auto", Size(*SIZE, False), "decoded from the video files .* --size 48 64 --no-antialias makes this faster"),
+        ("auto", Size(*SIZE, False), "decoded from the video files .* faster:\\n .* --size 48 64 --no-antialias"),
         ("auto", SIZE, "read from frame store .*frames-48x64 \\(JPEG, quality 90\\)\n"),
         ("auto", (40, 64), "decoded from the video files .* this makes it faster:\\n .* --size 40 64"),
         ("none", SIZE, "decoded from the video files"),
@@ -184,8 +185,8 @@ def test_a_manifest_that_is_none_is_told(dataset, tmp_path):
 def test_workers_give_the_same_batches_from_a_store_as_this_process(dataset):
     def batches(workers):
         table = pd.DataFrame({"path": paths_of(dataset), "label": ["a", "b", "b"], "group": "g", "role": "train"})
-        how = {"batch_size": 1, "test_clips": 1, "validation_clips": 1, "workers": workers}
-        data = ClipData(table, FrameStore(dataset / "frames-48x64"), ClipRule(4, 0.5), **how)
+        how = ["data=hmdb51", "data.frames=4", "data.clip_seconds=0.5", "train.batch_size=1", f"data.workers={workers}"]
+        data = ClipData(table, FrameStore(dataset / "frames-48x64"), config.load(overrides=how))
         return [batch["clips"] for batch in data.train_dataloader()]
 
     assert all(one.equal(two) for one, two in zip(batches(0), batches(2), strict=True))
@@ -196,8 +197,8 @@ def test_a_run_reads_the_store_beside_its_videos(tiny_config, tiny_videos, tmp_p
     shutil.copytree(tiny_videos, root)
     extract(root, Setting((66, 88), None), workers=1)
     capsys.readouterr()
-    config = tiny_config(data__root=root, train__epochs=1)
-    source = training.read_data(config, training.environment.place()).source
+    experiment = tiny_config(data__root=root, train__epochs=1)
+    source = training.read_data(experiment, training.environment.place()).source
     assert "frames: read from frame store" in capsys.readouterr().out
     assert not source.passed_over
 

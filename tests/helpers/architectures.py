@@ -1,6 +1,34 @@
-"""The architectures that the tests build, and the study's counts to the integer."""
+"""The architectures that the tests build, by short names, and the published study's counts to the integer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hmdb_lib import models
 
 CLASSES = 51
+HEADS = {"hybrid": "perceiver", "r2plus1d": "pool", "bert": "bert", "videomae": "pool"}
+
+
+def design(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `models.build` of an architecture whose own all stand side by side; a backbone keeps its."""
+    own = dict(arguments)
+    if name == "videomae":
+        clips = {"frames": own.pop("frames", 16), "size": own.pop("size", 224)}
+        backbone = f"videomae_{own.pop('variant', 'base')}"
+        return clips | {"backbone": backbone, "backbone_options": own, "head": "pool", "head_options": {"norm": True}}
+    if name not in HEADS:
+        return {"backbone": name} | own
+    clips = {"frames": own.pop("frames", 32)} if name == "bert" else {}
+    backbone = f"r2plus1d_{own.pop('depth', 18)}"
+    options = {key: own.pop(key) for key in ("blocks", "frozen") if key in own}
+    return clips | {"backbone": backbone, "backbone_options": options, "head": HEADS[name], "head_options": own}
+
+
+def build(name: str, classes: int, **arguments: Any) -> models.VideoModel:
+    """Build the model of `design`, with random weights."""
+    return models.build(classes=classes, **design(name, arguments))
+
+
 # row -> (architecture, arguments, parameters of the CNN, of attention and classifier)
 STUDY = {
     "cross1_self6": ("hybrid", {"self_layers": 6}, 31_300_125, 28_657_665),

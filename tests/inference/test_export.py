@@ -12,8 +12,7 @@ from helpers.tiny_hmdb51 import mount_small_disk
 from hmdb_lib import cli as command
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_refusals
-from hmdb_lib.inference import export
-from hmdb_lib.inference import trained as portable
+from hmdb_lib.inference import export, trained as portable
 
 
 def eager(run, clips):

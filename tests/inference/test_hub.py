@@ -5,8 +5,7 @@ import torch
 from helpers.web import serve
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.inference import hub
-from hmdb_lib.inference import trained as portable
+from hmdb_lib.inference import hub, trained as portable
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import architectures
 from helpers.finished_run import write_finished_run
 
 from hmdb_lib import cli as command
-from hmdb_lib import models
 from hmdb_lib.data.video import read_frames, scan, write_video
 from hmdb_lib.inference import overlay
 from hmdb_lib.inference.classifier import Classifier
@@ -120,7 +120,7 @@ def test_bad_input_is_told_in_one_line(run, video, tmp_path, capsys, name, words
 
 def test_a_transformer_is_looked_into_too(classifier, video, monkeypatch):
     clip = classifier.clip(video)
-    model = models.build("videomae", 2, variant="small", frames=len(clip), size=64).eval()
+    model = architectures.build("videomae", 2, variant="small", frames=len(clip), size=64).eval()
     monkeypatch.setattr(classifier, "model", model)
     seen = overlay.maps(classifier, clip)
     assert seen.shape == clip.shape[:3]

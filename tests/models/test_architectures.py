@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from helpers import architectures
 from helpers.architectures import CLASSES, KINDS, ROWS, STUDY
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 def build(architecture: str, arguments: dict) -> nn.Module:
     torch.manual_seed(0)
-    return models.build(architecture, CLASSES, **arguments)
+    return architectures.build(architecture, CLASSES, **arguments)
 
 
 def make_clips(batch: int = 2, frames: int = 8, height: int = 64, width: int = 64) -> Tensor:
@@ -66,7 +67,7 @@ def test_a_saved_state_comes_back_bit_for_bit(model: nn.Module, request: pytest.
     file.seek(0)
     architecture, arguments = ROWS[request.node.callspec.params["model"]]
     with torch.device("meta"):
-        fresh = models.build(architecture, CLASSES, **arguments)
+        fresh = architectures.build(architecture, CLASSES, **arguments)
     state = torch.load(file, weights_only=True)
     assert list(fresh.state_dict()) == list(state)
     fresh.to_empty(device="cpu").load_state_dict(state)
@@ -145,7 +146,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
 
 def test_a_misspelt_argument_is_not_swallowed() -> None:
     with pytest.raises(TypeError, match="self_layer"):
-        models.build("hybrid", CLASSES, self_layer=2)
+        architectures.build("hybrid", CLASSES, self_layer=2)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_arguments_that_do_not_go_together_are_refused(architecture: str, argume
 
 @pytest.mark.slow
 def test_transformers_is_imported_for_videomae_alone() -> None:
-    code = "import sys, hmdb_lib.models as m; m.build('bert', 5); sys.exit('transformers' in sys.modules)"
+    code = "import sys, hmdb_lib.models as m; m.build('r2plus1d_18', 5, head='bert'); sys.exit('transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -4,10 +4,13 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import architectures
 from helpers.architectures import ROWS, STUDY
+from helpers.closed_form import closed_form
 
 from hmdb_lib import config, models
 from hmdb_lib.models import cost
+from hmdb_lib.models.backbones.resnets import LAYERS
 
 CLASSES = 51
 
@@ -15,41 +18,41 @@ CLASSES = 51
 def on_paper(row: str) -> torch.nn.Module:
     architecture, arguments = ROWS[row]
     with torch.device("meta"):
-        return models.build(architecture, CLASSES, **arguments)
+        return architectures.build(architecture, CLASSES, **arguments)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
     counted = cost.count(on_paper(row))
     del counted["trainable"]
-    assert cost.closed_form(*ROWS[row], CLASSES) == counted
+    assert closed_form(*ROWS[row], CLASSES) == counted
 
 
 @pytest.mark.parametrize("row", sorted(config.rows().keys() & STUDY.keys()))
 def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
     arguments = config.load(row, ["data=hmdb51"]).architecture()
-    closed = cost.closed_form(arguments.pop("name"), arguments, CLASSES)
+    closed = closed_form(arguments.pop("backbone"), arguments, CLASSES)
     assert (closed["cnn"], closed["total"] - closed["cnn"]) == STUDY[row][2:]
 
 
-@pytest.mark.parametrize("name", cost.LAYERS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_the_closed_form_holds_for_every_cut(name: str) -> None:
-    for blocks in range(1, sum(cost.LAYERS[name]) + 1):
+    for blocks in range(1, sum(LAYERS[name]) + 1):
         arguments = {"head": "pool", "backbone_options": {"blocks": blocks}}
         with torch.device("meta"):
             model = models.build(name, CLASSES, **arguments)
-        assert cost.closed_form(name, arguments, CLASSES)["total"] == cost.count(model)["total"]
+        assert closed_form(name, arguments, CLASSES)["total"] == cost.count(model)["total"]
 
 
 @pytest.mark.parametrize("width", [0.5, 0.25])
-@pytest.mark.parametrize("name", cost.LAYERS)
+@pytest.mark.parametrize("name", LAYERS)
 def test_the_closed_form_holds_for_a_share_of_the_channels(name: str, width: float) -> None:
     arguments = {"head": "pool", "backbone_options": {"blocks": 4, "width": width}}
     with torch.device("meta"):
         model = models.build(name, CLASSES, **arguments)
     counted = cost.count(model)
     del counted["trainable"]
-    assert cost.closed_form(name, arguments, CLASSES) == counted
+    assert closed_form(name, arguments, CLASSES) == counted
     assert model.backbone.channels == 128 * width
 
 
@@ -60,10 +63,9 @@ def test_frozen_parameters_count_but_are_not_trainable() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, dict[str, int]]:
-    sizes = {"videomae": (16, 224), "bert": (32, 112)}
     chosen = ["cross1_self1", "self1", "blocks4_cross2_self12", "latents_over_time", "baseline"]
     chosen += ["blocks6_cross1_self6", "bert_32", "videomae_small"]
-    rows = {row: (*ROWS[row], *sizes.get(ROWS[row][0], (16, 112))) for row in chosen}
+    rows = {row: {"frames": 16, "size": 112} | architectures.design(*ROWS[row]) for row in chosen}
     return cost.table(rows).to_dict("index")
 
 
@@ -111,14 +113,14 @@ def test_tokens_latents_and_pairs(row: str, tokens: int, latents: int, pairs: in
 @pytest.mark.parametrize(("blocks", "frames", "size"), [(8, 9, 113), (6, 17, 70), (3, 11, 65), (2, 8, 64)])
 def test_tokens_are_what_the_cnn_puts_out_at_odd_sizes_too(blocks: int, frames: int, size: int) -> None:
     with torch.device("meta"):
-        tokens = models.build_backbone("r2plus1d_18", blocks=blocks)(torch.zeros(1, 3, frames, size, size))
-    expected = cost.attention_size("hybrid", {"blocks": blocks}, frames, size)["tokens"]
-    assert tokens[0, ..., 0].numel() == expected
+        model = architectures.build("hybrid", CLASSES, blocks=blocks)
+        tokens = model.backbone(torch.zeros(1, 3, frames, size, size))
+    assert tokens[0, ..., 0].numel() == cost.attention_size(model, frames, size)["tokens"]
 
 
 @pytest.mark.slow
 def test_measured_memory_grows_with_the_clip_and_with_the_backward_pass() -> None:
-    make = partial(models.build, "r2plus1d", CLASSES, blocks=1)
+    make = partial(models.build, "r2plus1d_18", CLASSES, head="pool", backbone_options={"blocks": 1})
     small, large = (cost.measure(make, frames, 112, repeats=1) for frames in (8, 32))
     assert 0 < small["seconds_forward"] < small["seconds_training"]
     assert small["bytes_training"] < large["bytes_training"]

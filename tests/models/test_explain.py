@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers import architectures
 
-from hmdb_lib import models
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.explain import attention_spread, grad_cam, latent_maps, rollout, to_frames
 
@@ -17,7 +17,7 @@ def clips():
 
 def build(name, **arguments):
     torch.manual_seed(0)
-    return models.build(name, 3, **arguments).eval()
+    return architectures.build(name, 3, **arguments).eval()
 
 
 @pytest.mark.parametrize(

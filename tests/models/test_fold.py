@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers import architectures
 from torch import nn
 
-from hmdb_lib import models
 from hmdb_lib.models.fold import fold_batch_norm
 
 
@@ -12,7 +12,7 @@ from hmdb_lib.models.fold import fold_batch_norm
 def model(request):
     """A model whose batch norms have seen something."""
     torch.manual_seed(0)
-    model = models.build(request.param, classes=3, blocks=3)
+    model = architectures.build(request.param, classes=3, blocks=3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.running_mean.uniform_(-1, 1)
@@ -35,5 +35,5 @@ def test_folding_leaves_the_model_as_it_is(model):
 
 
 def test_a_transformer_has_nothing_to_fold():
-    model = models.build("videomae", classes=3, variant="small", frames=2, size=32)
+    model = architectures.build("videomae", classes=3, variant="small", frames=2, size=32)
     assert fold_batch_norm(model).state_dict().keys() == model.state_dict().keys()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.closed_form import closed_form
 from torch import Tensor
 
 from hmdb_lib import models
@@ -47,7 +48,7 @@ def test_the_closed_form_counts_what_is_built(name: str, options: dict) -> None:
     with torch.device("meta"):
         model = models.build("r3d_18", CLASSES, **arguments)
     counted = cost.count(model)
-    assert cost.closed_form("r3d_18", arguments, CLASSES) == {k: v for k, v in counted.items() if k != "trainable"}
+    assert closed_form("r3d_18", arguments, CLASSES) == {k: v for k, v in counted.items() if k != "trainable"}
 
 
 @pytest.mark.parametrize(("name", "options"), HEADS)
@@ -100,8 +101,9 @@ def test_differences_give_the_latents_one_more_token_for_each_step_of_each_place
     assert (plain.shape[1], more.shape[1]) == (SLOTS * 6, SLOTS * 6 + (SLOTS - 1) * 6)
     torch.testing.assert_close(more[:, : SLOTS * 6], plain)
     torch.testing.assert_close(more[:, SLOTS * 6 :, :CHANNELS], (x[:, 1:] - x[:, :-1]).flatten(1, 3))
-    size = cost.attention_size("r2plus1d_18", {"head": "perceiver", "head_options": {"differences": True}}, 16, 112)
-    assert size["tokens"] == 98 + 49
+    with torch.device("meta"):
+        model = models.build("r2plus1d_18", CLASSES, head="perceiver", head_options={"differences": True})
+    assert cost.attention_size(model, 16, 112)["tokens"] == 98 + 49
 
 
 def test_maps_of_differences_stay_on_the_grid_and_sum_to_one() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import architectures
 from safetensors.torch import save_file
 
 from hmdb_lib import models
@@ -67,7 +68,7 @@ def test_a_checkpoint_in_the_hubs_form_fills_every_weight_of_the_encoder(
     checkpoint: tuple[Path, dict[str, torch.Tensor]],
 ) -> None:
     folder, given = checkpoint
-    model = models.build("videomae", 5, variant="small", frames=2, size=32)
+    model = architectures.build("videomae", 5, variant="small", frames=2, size=32)
     filled = models.load_pretrained(model, str(folder))
     own = model.state_dict()
     for name, weight in given.items():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import architectures
 
 from hmdb_lib import models
 from hmdb_lib.errors import UserError
@@ -11,12 +12,12 @@ from hmdb_lib.models import masked
 def hybrid(**changes):
     torch.manual_seed(0)
     arguments = {"blocks": 3, "latents": 8, "width": 64} | changes
-    return models.mask(models.build("hybrid", 3, **arguments), 8, 64, 0.9)
+    return models.mask(architectures.build("hybrid", 3, **arguments), 8, 64, 0.9)
 
 
 def videomae(frames=8, size=64, variant="small"):
     torch.manual_seed(0)
-    return models.mask(models.build("videomae", 3, variant=variant, frames=frames, size=size), frames, size, 0.9)
+    return models.mask(architectures.build("videomae", 3, variant=variant, frames=frames, size=size), frames, size, 0.9)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_the_target_is_the_one_of_transformers(clips):
 @pytest.mark.parametrize(("variant", "count"), [("small", 24_029_376), ("base", 94_210_944)])
 def test_videomae_with_its_decoder_has_the_published_number_of_parameters(variant, count):
     with torch.device("meta"):
-        encoder = models.build("videomae", 3, variant=variant, frames=16, size=224)
+        encoder = architectures.build("videomae", 3, variant=variant, frames=16, size=224)
         whole = masked.pretraining_form(encoder.backbone)
     assert sum(parameter.numel() for parameter in whole.parameters()) == count
 
@@ -107,8 +108,8 @@ def test_a_picture_keeps_what_was_open_and_fills_in_the_rest(make, clips):
 
 def test_models_that_have_nothing_to_hide_are_told():
     with pytest.raises(UserError, match="r2plus1d_18 with the head pool cannot learn it"):
-        models.mask(models.build("r2plus1d", 3, blocks=1), 8, 64, 0.9)
+        models.mask(architectures.build("r2plus1d", 3, blocks=1), 8, 64, 0.9)
     with pytest.raises(UserError, match="needs a cross attention"):
         hybrid(cross=0)
     with pytest.raises(UserError, match="do not divide"):
-        models.mask(models.build("hybrid", 3), 12, 64, 0.9)
+        models.mask(architectures.build("hybrid", 3), 12, 64, 0.9)

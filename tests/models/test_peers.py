@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import architectures
 from perceiver_pytorch import Perceiver
 from perceiver_pytorch.perceiver_pytorch import Attention, FeedForward, PreNorm
 from torch import Tensor, nn
@@ -39,7 +40,9 @@ def peers_weights(layer: AttentionLayer, attention: str, feed_forward: str) -> d
 @pytest.mark.parametrize("cross", [1, 2])
 def test_positions_cross_attention_and_classifier_are_perceiver_pytorchs(cross: int) -> None:
     torch.manual_seed(0)
-    ours = models.build("hybrid", 51, blocks=4, cross=cross, self_layers=0, latents=32, latent_std=1.0).head.eval()
+    ours = architectures.build(
+        "hybrid", 51, blocks=4, cross=cross, self_layers=0, latents=32, latent_std=1.0
+    ).head.eval()
     peer = Perceiver(
         num_freq_bands=6,
         depth=cross,
@@ -77,7 +80,7 @@ def test_a_self_attention_layer_is_perceiver_pytorchs() -> None:
 
 def test_videomae_is_transformers_own() -> None:
     torch.manual_seed(0)
-    ours = models.build("videomae", 51, variant="small", frames=8, size=64).eval()
+    ours = architectures.build("videomae", 51, variant="small", frames=8, size=64).eval()
     config = copy.deepcopy(ours.backbone.config)
     config.num_labels = 51
     peer = VideoMAEForVideoClassification(config).eval()
@@ -89,7 +92,7 @@ def test_videomae_is_transformers_own() -> None:
 
 def test_the_baseline_is_torchvisions_r2plus1d_18() -> None:
     torch.manual_seed(0)
-    ours = models.build("r2plus1d", 51).eval()
+    ours = architectures.build("r2plus1d", 51).eval()
     peer = r2plus1d_18(num_classes=51).eval()
     peer.load_state_dict(
         {name.removeprefix("backbone.").removeprefix("head."): value for name, value in ours.state_dict().items()}

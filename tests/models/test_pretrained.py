@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from helpers import architectures
 from helpers.web import serve
 from torch import nn
 from torchvision.models.video import r2plus1d_18
@@ -22,7 +23,7 @@ def small(architecture: str = "hybrid", classes: int = 5, **arguments: object) -
     """A model of one CNN block."""
     if architecture == "hybrid":
         arguments = {"latents": 4, "width": 64} | arguments
-    return models.build(architecture, classes, blocks=1, **arguments)
+    return architectures.build(architecture, classes, blocks=1, **arguments)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -81,7 +82,7 @@ BEFORE_START = {"start": "published"}
 def test_a_checkpoint_of_before_backbone_and_head_fills_the_model(
     kind: str, architecture: str, arguments: dict, prefix: str, tmp_path: Path
 ) -> None:
-    given, model = (models.build(architecture, 5, **arguments) for _ in range(2))
+    given, model = (architectures.build(architecture, 5, **arguments) for _ in range(2))
     old = {}
     for key, value in given.state_dict().items():
         start = next((start for start in BEFORE[architecture] if key.startswith(start)), "")
@@ -98,7 +99,7 @@ def test_a_checkpoint_of_before_backbone_and_head_fills_the_model(
 def test_torchvisions_weights_fill_the_cnn_up_to_its_cut_and_nothing_else(
     architecture: str, blocks: int, torchvisions: str
 ) -> None:
-    model = models.build(architecture, 51, blocks=blocks)
+    model = architectures.build(architecture, 51, blocks=blocks)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     models.load_pretrained(model, torchvisions)
     given = torch.load(torchvisions, weights_only=True)
@@ -189,7 +190,7 @@ def test_another_architectures_checkpoint_is_refused(kits: tuple[nn.Module, str]
 
 def test_18_layers_do_not_pass_for_34(torchvisions: str) -> None:
     with torch.device("meta"):
-        model = models.build("r2plus1d", 5, depth=34, blocks=16)
+        model = architectures.build("r2plus1d", 5, depth=34, blocks=16)
     with pytest.raises(UserError, match=r"missing .* of another shape"):
         models.load_pretrained(model, torchvisions)
 
@@ -267,7 +268,7 @@ def vit(width: int = 384, **options: object) -> VideoMAEConfig:
 
 @pytest.fixture(scope="module")
 def videomae() -> nn.Module:
-    return models.build("videomae", 5, variant="small", frames=2, size=32)
+    return architectures.build("videomae", 5, variant="small", frames=2, size=32)
 
 
 @pytest.mark.parametrize("classes", [5, 400])

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from helpers import architectures
 
-from hmdb_lib import models
 from hmdb_lib.models.recompute import recompute_activations
 
 MODELS = {
@@ -28,7 +28,7 @@ def step(model):
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_and_statistics_are_the_same(name):
     torch.manual_seed(0)
-    plain = models.build(name, 3, **MODELS[name])
+    plain = architectures.build(name, 3, **MODELS[name])
     lean = copy.deepcopy(plain)
     recompute_activations(lean)
     expected = step(plain)
@@ -52,7 +52,7 @@ def saved_bytes(model):
 
 
 def test_less_is_kept_for_the_backward_pass():
-    model = models.build("r2plus1d", 3, blocks=3)
+    model = architectures.build("r2plus1d", 3, blocks=3)
     before = saved_bytes(model)
     recompute_activations(model)
     assert saved_bytes(model) < before / 2

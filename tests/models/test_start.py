@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers import architectures
 from torch.nn import functional as F
 
-from hmdb_lib import models
 from hmdb_lib.models.heads import build_head
 from hmdb_lib.models.pretrained import fill
 
@@ -13,7 +13,7 @@ SMALL = {"blocks": 1, "latents": 8, "width": 64}
 
 def build(**arguments):
     torch.manual_seed(0)
-    return models.build("hybrid", 3, **SMALL | arguments)
+    return architectures.build("hybrid", 3, **SMALL | arguments)
 
 
 @pytest.mark.parametrize("shape", [{"cross": 1}, {"cross": 0, "blocks": 8}, {"residual_pool": True}], ids=str)

@@ -5,15 +5,15 @@ import weakref
 
 import pytest
 import torch
+from helpers import architectures
 
-from hmdb_lib import models
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.streaming import RunningAttention, classify_in_parts
 
 
 def build(**arguments):
     torch.manual_seed(0)
-    model = models.build("hybrid", 3, **{"blocks": 3, "latents": 8, "width": 64} | arguments).eval()
+    model = architectures.build("hybrid", 3, **{"blocks": 3, "latents": 8, "width": 64} | arguments).eval()
     model.head.token_norm.running_mean.normal_()
     model.head.token_norm.running_var.uniform_(0.5, 2)
     return model

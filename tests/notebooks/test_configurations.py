@@ -8,8 +8,7 @@ import pytest
 
 import hmdb_lib as hl
 from hmdb_lib.environment import ROOT
-from hmdb_lib.studies import learning_curve as stages
-from hmdb_lib.studies import study
+from hmdb_lib.studies import learning_curve as stages, study
 
 RESULTS_ALONE = ("10_overfitting_curves", "11_parameter_table")
 FILES = [file for file in sorted((ROOT / "notebooks").glob("*.ipynb")) if file.stem not in RESULTS_ALONE]

@@ -7,10 +7,7 @@ from helpers.made import CLASSES, ROWS, made_batch, made_clip, made_metrics, mad
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from hmdb_lib import config
-from hmdb_lib.plots import architecture
-from hmdb_lib.plots import classes as plots_classes
-from hmdb_lib.plots import clips as plots_clips
-from hmdb_lib.plots import curves as plots
+from hmdb_lib.plots import architecture, classes as plots_classes, clips as plots_clips, curves as plots
 
 
 def made_windows():

@@ -12,8 +12,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
 from hmdb_lib.results.metrics import classes_of
 from hmdb_lib.results.runs import OWN_WAY, Run
-from hmdb_lib.studies import rejudge as rejudging
-from hmdb_lib.studies import study
+from hmdb_lib.studies import rejudge as rejudging, study
 from hmdb_lib.studies.rejudge import rejudge
 
 MAJORITY, CONSECUTIVE = "evaluate.vote=majority", "evaluate.clips=consecutive"

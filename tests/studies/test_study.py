@@ -178,7 +178,7 @@ def test_the_time_left_is_taken_from_finished_runs_of_the_row(place, tiny_videos
     ("names", "changes", "told"),
     [
         (["attention_dept"], [], "neither a table nor a row"),
-        (["baseline"], ["seed=3"], "a study takes seed from --seeds"),
+        (["baseline"], ["seed=3"], "hmdb study takes seed from --seeds"),
         (["baseline"], ["train.epoch=3"], "the nearest is train.epochs"),
     ],
 )

@@ -7,8 +7,7 @@ from hmdb_lib import config, environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.device import Device
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training import batch_size
-from hmdb_lib.training import experiment as training
+from hmdb_lib.training import batch_size, experiment as training
 from hmdb_lib.training.batch_size import MOST, WITHOUT_GPU, find_batch_size, largest, training_step
 from hmdb_lib.training.modules import MaskedModelling
 

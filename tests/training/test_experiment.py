@@ -10,6 +10,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
+from helpers import architectures
 from helpers.cut_off import assert_same, stop_after
 from helpers.finished_run import write_finished_run
 
@@ -46,7 +47,7 @@ def test_a_fused_step_on_channels_last_weights_is_the_plain_one(tiny_config, opt
     train = tiny_config(train__optimizer=optimiser).train
     torch.manual_seed(0)
     # In double precision: Adam divides by the gradient's size, and blows up the rounding of one that is almost zero.
-    plain = models.build("r2plus1d", classes=2, blocks=1).double().to(memory_format=torch.channels_last_3d)
+    plain = architectures.build("r2plus1d", classes=2, blocks=1).double().to(memory_format=torch.channels_last_3d)
     fused = copy.deepcopy(plain)
     clips = torch.randn(1, 3, 8, 64, 64).double().to(memory_format=torch.channels_last_3d)
     for model in (plain, fused):
@@ -90,14 +91,14 @@ def test_the_cross_attention_learns_except_as_published(tiny_config, row, moves)
 
 
 def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay(tiny_config):
-    model = models.build("r2plus1d", classes=2, blocks=1)
+    model = architectures.build("r2plus1d", classes=2, blocks=1)
     groups = parameter_groups(model, tiny_config(train__lr=1e-3, train__backbone_lr=1e-4).train)
     assert {(group["name"], group["lr"]) for group in groups} == {("cnn", 1e-4), ("new", 1e-3)}
     assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
 
 
 def test_layer_decay_slows_the_layers_below_the_head(tiny_config):
-    model = models.build("videomae", classes=2, variant="small", frames=2, size=32)
+    model = architectures.build("videomae", classes=2, variant="small", frames=2, size=32)
     groups = parameter_groups(model, tiny_config(train__lr=1.0, train__layer_decay=0.5).train)
     assert {group["lr"] for group in groups} == {0.5**depth for depth in range(14)}
 
@@ -288,7 +289,7 @@ def test_a_second_stage_keeps_backbone_and_attention_and_starts_a_classifier_of_
 
 def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
     train = tiny_config("cross1_self1", train__backbone_lr=1e-5, train__attention_lr=1e-4, train__lr=1e-3).train
-    groups = parameter_groups(models.build("hybrid", 2, blocks=1, latents=8, width=64), train)
+    groups = parameter_groups(architectures.build("hybrid", 2, blocks=1, latents=8, width=64), train)
     assert {group["name"]: group["lr"] for group in groups} == {"cnn": 1e-5, "attention": 1e-4, "new": 1e-3}
 
 

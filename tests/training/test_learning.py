@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers import architectures
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
 from data_prep.drawn.sample import figure_boxes
-from hmdb_lib import models
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.splits import read_videos
 from hmdb_lib.data.video import read_frames, scan
@@ -137,7 +137,7 @@ def test_attention_learns_to_lie_on_the_moving_figure_and_random_weights_lose_th
     videos, clips, labels, classes, test, full_sample, one_thread
 ):
     torch.manual_seed(0)
-    model = models.build("hybrid", len(classes), blocks=1, latents=16, width=128, dropout=0.1)
+    model = architectures.build("hybrid", len(classes), blocks=1, latents=16, width=128, dropout=0.1)
     model.backbone = nn.Sequential(*small_cnn(), Permute([0, 2, 3, 4, 1]))  # as many channels, far less work
     fit(model, clips[~test], labels[~test], 200)
     shuffled = copy.deepcopy(model)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from helpers import architectures
 from torch import nn
 
 from hmdb_lib import config, models
@@ -41,7 +42,7 @@ def test_the_rate_is_a_thousandth_and_falls_every_ten_epochs(row, factor):
 )
 def test_everything_learns_at_one_rate_and_decays_through_its_gradient(tiny_config, row, kind):
     train = tiny_config(row, train__batch_size=8, train__lr=1e-3).train
-    model = models.build("r2plus1d", classes=2, blocks=1)
+    model = architectures.build("r2plus1d", classes=2, blocks=1)
     optimizer = make_optimizer(model, train, fused=False)
     assert type(optimizer) is kind, "AdamW would not add the decay to the gradient"
     assert optimizer.defaults.get("momentum", 0.9) == 0.9

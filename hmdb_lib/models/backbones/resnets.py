@@ -1,4 +1,4 @@
-"""torchvision's video ResNets (arXiv 1711.11248), cut after any block: R(2+1)D, the study's own CNN, R3D and MC3."""
+"""torchvision's video ResNets (arXiv 1711.11248), cut after any block: R(2+1)D, R3D and MC3."""
 
 from functools import partial
 from typing import Any
