@@ -1,8 +1,10 @@
 """Draw the pictures of the README, of results/README.md and of the notebooks: `uv run python results/figures/draw.py`.
 
-`hmdb figures` draws those of the tables alone.
+`hmdb figures` draws those of the tables alone. Behind a run of the first command, `draw.py <run>` also draws where its
+attention looked.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from hmdb_lib import config, environment
+from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.plots import architecture, curves as plots, figures
 from hmdb_lib.plots.classes import sources_by_part
 from hmdb_lib.results.intervals import interval
@@ -24,8 +27,8 @@ FIGURES = Path(__file__).parent
 RUNS = FIGURES.parent / "runs"
 
 
-def main(folder: Path = FIGURES) -> None:
-    """`first_run.csv` is the metrics.csv that the README's first command left."""
+def main(folder: Path = FIGURES, run: Path | None = None) -> None:
+    """`first_run.csv` is the metrics.csv that the README's first command left, `sample_heads.csv` has three heads'."""
     data = training.read_data(config.load(overrides=["data=sample"]), environment.place())
     plots.save(widgets.class_sheet(data), folder / "sample_clips")
     videos = pd.concat(data.tables.values(), ignore_index=True)
@@ -33,6 +36,11 @@ def main(folder: Path = FIGURES) -> None:
     plots.save(sources_by_part(dealt[dealt.label == "catch"]), folder / "sources")
     metrics = pd.read_csv(FIGURES / "first_run.csv")
     plots.save(plots.training_curves(metrics, "cross1_self1", chance=1 / 8), folder / "first_run")
+    heads = dict(list(pd.read_csv(FIGURES / "sample_heads.csv").groupby("row", sort=False)))
+    plots.save(plots.compare_curves(heads), folder / "sample_heads")
+    if run:
+        clip = data.folder / "catch" / "Figure12_catch_f_nm_np1_ri_med_2.avi"  # the average takes it for a throw
+        plots.save(Classifier.load(run).attention(clip), folder / "attention_over_time")
     plots.save(fifty_intervals(), folder / "intervals")
     plots.save(two_cuts(), folder / "two_cuts")
     plots.save(architecture.clip_to_classes(shapes()), folder / "architecture")
@@ -100,4 +108,4 @@ def two_cuts() -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    main(run=Path(sys.argv[1]) if sys.argv[1:] else None)
