@@ -55,7 +55,7 @@ class Setting:
     @property
     def antialias(self) -> bool:
         """Whether frames are resized with antialiasing."""
-        return isinstance(self.size, int) or Size(*self.size).antialias
+        return isinstance(self.size, int) or Size.whole(self.size).antialias
 
     def __str__(self) -> str:
         side = f"shorter side {self.size}" if isinstance(self.size, int) else "{}x{}".format(*self.size)

@@ -29,7 +29,7 @@ class Videos:
     """
 
     def __init__(self, folder: Path, size: Size | tuple[int, int], manifest: Path | None = None) -> None:
-        self.folder, self.size = Path(folder), Size(*size)
+        self.folder, self.size = Path(folder), Size.whole(size)
         self.timelines = _read_timelines(manifest) if manifest and manifest.exists() else {}
 
     def __str__(self) -> str:

@@ -124,7 +124,7 @@ class FrameStore:
     def __init__(
         self, folder: Path, size: Size | tuple[int, int] | None = None, otherwise: Source | None = None
     ) -> None:
-        self.folder, self.size, self.otherwise = Path(folder), size and Size(*size), otherwise
+        self.folder, self.size, self.otherwise = Path(folder), size and Size.whole(size), otherwise
         self.shards = dict(entry for file in sorted(self.folder.glob("*.tar")) for entry in shard_members(file))
         self.opened: dict[str, Packed] = {}
         self.passed_over: dict[str, str] = {}
@@ -191,7 +191,7 @@ class FrameStore:
 
 def store_name(size: Size | tuple[int, int]) -> str:
     """Name the usual folder, below a data set's root, of the store of this size."""
-    height, width, antialias = Size(*size)
+    height, width, antialias = Size.whole(size)
     return f"frames-{height}x{width}" + "-no-antialias" * (not antialias)
 
 

@@ -56,6 +56,11 @@ class Size(NamedTuple):
         height, width = data.resize
         return cls(height, width, data.antialias)
 
+    @classmethod
+    def whole(cls, size: tuple[Any, ...]) -> "Size":
+        """Take (height, width) for a size with antialiasing; a whole one stays."""
+        return cls(*size)
+
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
@@ -213,7 +218,7 @@ class _Picture:
         if isinstance(size, int):
             ratio = size / min(self.height, self.width)
             size = round(self.height * ratio), round(self.width * ratio)
-        height, width, antialias = wanted = Size(*(size or (self.height, self.width)))
+        height, width, antialias = wanted = Size.whole(size or (self.height, self.width))
         if min(height, width) < 1:
             raise UserError(f"frames of {height} x {width} pixels were asked for; each side needs at least 1 pixel")
         if not antialias:
