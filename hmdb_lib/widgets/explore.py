@@ -27,7 +27,7 @@ from hmdb_lib.widgets.views import Look, Shown, clip_film, interactive, menus, s
 if TYPE_CHECKING:
     from hmdb_lib.data.loader import ClipData
 
-FILMS = 6  # of a cell of the matrix
+FILMS = 4  # of a cell of the matrix
 
 
 def split_explorer(data: "ClipData") -> Shown:
@@ -131,7 +131,7 @@ def confusion_player(run: Run, data: "ClipData") -> Shown:
 def attention_viewer(run: Run, data: "ClipData") -> Shown:
     """Move through a test video's middle clip and see which frames and places the model reads, or one of its latents.
 
-    Where a finished run of the average on the same videos is there, those come first that it gets wrong and `run` right.
+    It begins at the frame that is read most. Where a finished run of the average on the same videos is there, those come first that it gets wrong and `run` right.
     """
     classifier, predictions = Classifier.load(run.folder), read_only(run.predictions)
     right = correct(predictions).set_axis(predictions.video)
@@ -154,6 +154,7 @@ def attention_viewer(run: Run, data: "ClipData") -> Shown:
     def look(video: str, latent: int | None, frame: int) -> Figure:
         return attention_moment(*seen(video, latent), frame)
 
+    most = int(seen(video.value, None)[1].sum((1, 2)).argmax())
     return interactive(
         look,
         label,
@@ -161,15 +162,15 @@ def attention_viewer(run: Run, data: "ClipData") -> Shown:
         latent=ipywidgets.Dropdown(
             description="read by", options=[("the whole model", None), *((f"latent {n}", n) for n in latents)]
         ),
-        frame=slider("frame", 0, run.config.data.frames - 1, run.config.data.frames // 2),
+        frame=slider("frame", 0, run.config.data.frames - 1, most),
     )
 
 
 def _pool_beside(run: Run) -> pd.Series | None:
     """Whether a finished run of the average names each of the same test videos rightly; None without such a run."""
-    data = run.config.data
-    for other in list_runs(run.folder.parents[2], data.name, finished=True).values():
-        if other.config.model.head == "pool" and other.config.data.split == data.split:
+    for other in list_runs(run.folder.parents[2], run.config.data.name, finished=True).values():
+        model = other.config.model
+        if model.head == "pool" and model.backbone == run.config.model.backbone:
             predictions = other.predictions
             if set(predictions.video) == set(run.predictions.video):
                 return correct(predictions).set_axis(predictions.video)

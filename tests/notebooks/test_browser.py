@@ -205,3 +205,20 @@ def test_the_webcam_is_answered_again_and_again_until_it_is_stopped(opened):
     view.get_by_text("the webcam's last clip").first.wait_for(timeout=60_000)
     assert view.locator("img").first.get_attribute("src") != before
     assert notebook.failures() == []
+
+
+def test_a_click_on_the_matrix_and_another_frame_change_what_is_shown(opened):
+    notebook = opened("12_errors_and_attention")
+    player, attention = (
+        notebook.cell(f"hl.widgets.explore.{name}(") for name in ("confusion_player", "attention_viewer")
+    )
+    told = player.locator("p").first
+    before = told.inner_text()
+    player.locator("td").first.click()
+    notebook.wait_for_change(told, before)
+    assert re.search(r"(\w+) taken for \1: ", told.inner_text())
+    shown = attention.locator("img").first.get_attribute("src")
+    attention.get_by_role("slider").first.focus()
+    notebook.page.keyboard.press("ArrowLeft")
+    attention.locator(f"img:not([src='{shown}'])").first.wait_for(timeout=30_000)
+    assert notebook.failures() == []

@@ -137,7 +137,7 @@ def test_clips_that_the_average_gets_wrong_come_first_with_the_attention_in_them
     assert view["class"].value == "the average is wrong, this is right"
     assert all(video.startswith("dark/") for video in view["video"].options)
     before = view[""].value
-    view["frame"].value = 0
+    view["frame"].value = (view["frame"].value + 1) % 8
     first = view[""].value
     view["read by"].value = 2
     assert len({before, first, view[""].value}) == 3
