@@ -27,6 +27,7 @@ ROWS = {"pool": "baseline", "perceiver": "cross1_self1", "self1": "self1", "bert
 STEPS, WINDOW, VIEWS = (0, 100, 300, 600), 40, 6
 SMALL = [
     *("data=sample", "data.workers=0", "perceiver.latents=16", "perceiver.width=256"),
+    *("perceiver.latents_over_time=false", "perceiver.dropout=0"),
     *("bert.mask=0", "bert.dropout=0", "bert.classifier_dropout=0"),
 ]
 WEIGHTS = {
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--heads", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    clips = read_clips(config.load("baseline", SMALL))
+    clips = read_clips(config.load("baseline", [*SMALL, *WEIGHTS["random"]]))
     print("weights  head       seed" + "".join(f"{step:8}" for step in STEPS) + "   of pool's")
     for weights in asked.weights:
         changes = [*SMALL, *WEIGHTS[weights], *asked.changes]
