@@ -113,6 +113,15 @@ def test_what_is_set_off_is_the_row_that_validation_would_choose_not_the_best_on
     assert [text.get_text() for text in accuracy_against(table).legends[0].get_texts()] == rows
 
 
+def test_a_row_with_fewer_runs_is_not_set_off_because_its_validation_videos_may_be_easier(place, tiny_videos):
+    jobs = study.plan(["cross1_self1", "self1"], [1, 2], [0], tiny(tiny_videos), place)[:3]
+    for job, validation in zip(jobs, (0.6, 0.9, 0.5), strict=True):
+        pretend(job, 6, validation=validation)
+    runs = {row: [job.run for job in jobs if job.config.row == row] for row in ("cross1_self1", "self1")}
+    table = tables.study(runs, "cross1_self1")
+    assert table.best_on_validation.to_dict() == {"cross1_self1": True, "self1": False}
+
+
 def test_what_was_missing_of_the_data_stays_in_the_caption(place, tiny_videos):
     (job,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
     pretend(job, 6, shortfall="51 classes, 1,498 of 1,530 test videos: 32 missing")
