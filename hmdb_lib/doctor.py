@@ -20,9 +20,9 @@ from hmdb_lib.environment import IN_CHECKOUT, ROOT, Place, cores
 from hmdb_lib.errors import FREE_DISK, UserError
 from hmdb_lib.files import is_there, report_refusals
 from hmdb_lib.models.device import choose_device
+from hmdb_lib.notebook import RUN, installed, missing_packages
 
 TOLD = ("torch", "torchvision", "lightning", "transformers", "huggingface-hub", "av", "numpy", "pandas")
-RUN = 2e9  # bytes: the checkpoints of the largest row
 
 
 def examine(place: Place | None = None) -> int:
@@ -34,7 +34,7 @@ def examine(place: Place | None = None) -> int:
     """
     place = place or environment.place()
     print(f"python {platform.python_version()} on {platform.platform()}, {cores()} cores")
-    print(*(f"{name} {_version(name) or 'missing'}" for name in TOLD), sep="\n")
+    print(*(f"{name} {installed(name) or 'missing'}" for name in TOLD), sep="\n")
     print(f"device: {choose_device().reason}\nplace: {place.name}")
     checks: list[Callable[[], Iterable[str]]] = [
         lambda: package_problems(_requirements()),
@@ -64,18 +64,10 @@ def examine(place: Place | None = None) -> int:
 
 def package_problems(requirements: Iterable[str]) -> list[str]:
     """List packages that are missing or of a version that is known to fail, and a torchvision of another torch."""
-    built_for = importlib.metadata.requires("torchvision") if _version("torchvision") else []
-    problems = []
-    for requirement in map(
-        Requirement, [*requirements, *(line for line in built_for or [] if line.startswith("torch"))]
-    ):
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        there = _version(requirement.name)
-        if not there or not requirement.specifier.contains(there.partition("+")[0], prereleases=True):
-            wanted = f"{requirement.name}{requirement.specifier}"
-            problems.append(f'{requirement.name} {there or "is missing"}: pip install "{wanted}"')
-    return problems
+    built_for = importlib.metadata.requires("torchvision") if installed("torchvision") else []
+    wanted = [*requirements, *(line for line in built_for or [] if line.startswith("torch"))]
+    missing = map(Requirement, missing_packages(wanted, keep=()))
+    return [f'{each.name} {installed(each.name) or "is missing"}: pip install "{each}"' for each in missing]
 
 
 def gpu_problems() -> list[str]:
@@ -136,10 +128,3 @@ def _requirements() -> list[str]:
     if IN_CHECKOUT:
         return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     return importlib.metadata.requires("hmdb-lib") or []
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import tomllib
 import traceback
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,19 @@ def set_up() -> None:
         print(f"only {free / 1e9:.1f} GB are free for results, and a run takes up to {RUN / 1e9:.0f}: {FREE_DISK}")
 
 
-def missing_packages(requirements: list[str]) -> list[str]:
-    """Those of a project's requirements that this Python lacks, or has at a version outside their range.
+def missing_packages(requirements: Iterable[str], keep: Sequence[str] = KEEP) -> list[str]:
+    """List those of a project's requirements that this Python lacks, or has at a version outside their range.
 
-    A torch or torchvision that is there counts as good whatever its version.
+    One of `keep` that is there counts as good whatever its version.
     """
     from packaging.requirements import Requirement  # noqa: PLC0415 - Jupyter brings it
 
     missing = []
     for requirement in map(Requirement, requirements):
-        if requirement.marker and not requirement.marker.evaluate():
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = installed(requirement.name)
-        good = version and (requirement.name in KEEP or requirement.specifier.contains(version, prereleases=True))
+        good = version and (requirement.name in keep or requirement.specifier.contains(version, prereleases=True))
         if not good:
             missing.append(f"{requirement.name}{requirement.specifier}")
     return missing

@@ -89,7 +89,10 @@ def _read_index(root: Path, index: Path, found: Sequence[str], split: int) -> Li
             f"and lacks {' and '.join(sorted(missing))}"
         )
     for column in ("path", "label"):
-        _filled(index, table, column)
+        empty = table.index[table[column].str.strip() == ""]
+        if len(empty):
+            told = f"the column {column} is empty; it must be filled in every row"
+            raise UserError(f"{index}, row {empty[0] + 2}: {told}")
     folds: tuple[int, ...] = ()
     if "fold" in table:
         folds, table["role"] = _folds(index, table, split)
@@ -109,12 +112,6 @@ def _read_table(file: Path) -> pd.DataFrame:
         if name not in table and (column := next((known[word] for word in spellings if word in known), None)):
             table = table.rename(columns={column: name})
     return table
-
-
-def _filled(index: Path, table: pd.DataFrame, column: str) -> None:
-    empty = table.index[table[column].str.strip() == ""]
-    if len(empty):
-        raise UserError(f"{index}, row {empty[0] + 2}: the column {column} is empty; it must be filled in every row")
 
 
 def _folds(index: Path, table: pd.DataFrame, split: int) -> tuple[tuple[int, ...], pd.Series]:

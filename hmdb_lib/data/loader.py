@@ -165,7 +165,7 @@ class ClipData(L.LightningDataModule):
         self.absent = videos.head(0) if absent is None else absent  # listed, but not on disk
         self.folder = folder  # where the paths of `videos` start
         for name in videos.path:
-            if not _is_utf8(name):
+            if os.fsencode(name).decode(errors="replace") != name:
                 raise UserError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8; rename it, as convmv does")
         self.classes = sorted(videos.label.unique())
         numbers = {label: number for number, label in enumerate(self.classes)}
@@ -240,10 +240,6 @@ class ClipData(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             **how,
         )
-
-
-def _is_utf8(name: str) -> bool:
-    return os.fsencode(name).decode(errors="replace") == name
 
 
 def _read_timelines(manifest: Path) -> dict[str, Timeline]:

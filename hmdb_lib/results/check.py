@@ -83,7 +83,9 @@ def check_table(file: Path) -> list[str]:
         table = pd.read_csv(file, index_col="row")
         told = CAPTION.search(file.with_suffix(".md").read_text(encoding="utf-8"))
         if not told:
-            return [f"{file.with_suffix('.md').name} does not say of which splits and seeds it is; run the study again"]
+            return [
+                f"{file.with_suffix('.md').name} does not say of which splits and seeds it is; run hmdb study again"
+            ]
         data, splits, seeds = told[1], *(set(map(int, of.split(","))) for of in told.groups()[1:])
         names, _, kinds = file.stem.rpartition(f"-{data}")
         names, _, name = names.partition("-")
@@ -114,7 +116,7 @@ def check_table(file: Path) -> list[str]:
         "without runs": table.index.difference(expected.index),
     }
     lines |= {"columns not in it": expected.columns.difference(table.columns)}
-    faults += [f"{what}: {', '.join(found)}; run the study again" for what, found in lines.items() if len(found)]
+    faults += [f"{what}: {', '.join(found)}; run hmdb study again" for what, found in lines.items() if len(found)]
     differing = _unlike("", table.to_dict("index"), expected.to_dict("index"))
     return faults + differing[:NAMED] + [f"and {len(differing) - NAMED} numbers more"] * (len(differing) > NAMED)
 

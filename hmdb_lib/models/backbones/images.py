@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -10,12 +9,6 @@ from torch import Tensor, nn
 
 from hmdb_lib.errors import UserError, hub_reason
 from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
-
-
-def _timm() -> ModuleType:
-    import timm  # noqa: PLC0415 - takes a second, and the video networks do without
-
-    return timm
 
 
 class Images(Backbone):
@@ -43,7 +36,9 @@ class Images(Backbone):
         self.freeze(frozen)
 
     def _create(self, pretrained: bool = False) -> nn.Module:
-        timm, given = _timm(), f"model.backbone={self.name}"
+        import timm  # noqa: PLC0415 - takes a second, and the video networks do without
+
+        given = f"model.backbone={self.name}"
         options = {"pretrained": pretrained, "num_classes": 0, "global_pool": ""}
         if not timm.is_model(self.network):
             near = difflib.get_close_matches(self.network, timm.list_models(), n=1, cutoff=0)[0]
