@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hmdb_lib.features.probe import probe
     from hmdb_lib.inference.classifier import load_model
     from hmdb_lib.notebook import set_up
+    from hmdb_lib.results.check import check_results, merge_results
     from hmdb_lib.results.runs import list_runs, overfitting_table, results_table
     from hmdb_lib.results.tables import published, read_table
     from hmdb_lib.studies.audit import audit
@@ -43,6 +44,7 @@ _HOMES = {
     "Whole": "data_prep.hmdb51.verify",
     "audit": "hmdb_lib.studies.audit",
     "build_model": "hmdb_lib.training.experiment",
+    "check_results": "hmdb_lib.results.check",
     "cost_table": "hmdb_lib.studies.study",
     "examine": "hmdb_lib.doctor",
     "extract_frames": "data_prep.extract",
@@ -58,6 +60,7 @@ _HOMES = {
     "load_model": "hmdb_lib.inference.classifier",
     "make_pairs": "data_prep.drawn.pairs",
     "make_sample": "data_prep.drawn.sample",
+    "merge_results": "hmdb_lib.results.check",
     "overfitting_table": "hmdb_lib.results.runs",
     "place": "hmdb_lib.environment",
     "probe": "hmdb_lib.features.probe",
@@ -78,6 +81,7 @@ __all__ = [
     "Whole",
     "audit",
     "build_model",
+    "check_results",
     "cost_table",
     "examine",
     "extract_frames",
@@ -93,6 +97,7 @@ __all__ = [
     "load_model",
     "make_pairs",
     "make_sample",
+    "merge_results",
     "overfitting_table",
     "place",
     "plots",

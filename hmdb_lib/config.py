@@ -545,6 +545,11 @@ def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
     return named.get(name, {})
 
 
+def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
+    """What the tables among some names say under a key, all together."""
+    return {name: value for table in names for name, value in find_table(table).get(key, {}).items()}
+
+
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
     """What `hmdb tune` searches, by part of a model: `file`'s own part `search` in place of that of experiments.yaml."""
     return read(file).get("search") or read(EXPERIMENTS)["search"]

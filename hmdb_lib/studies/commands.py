@@ -1,4 +1,4 @@
-"""Define the commands `hmdb study`, `tune`, `audit`, `cost`, `figures` and `report`. Needs no torch before they run."""
+"""Define the commands `hmdb study`, `tune`, `audit`, `cost`, `figures`, `report` and `results`. Needs no torch before they run."""
 # ruff: noqa: PLC0415 - the modules that do the work are imported inside the functions for the same reason
 
 import argparse
@@ -15,7 +15,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
         usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--frozen] [--config FILE]\n"
-        "                  [--hours 3] [--forecast] [--on ray] [--address A] [--gpus G] [key=value ...]",
+        "                  [--hours 3] [--forecast | --missing] [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
@@ -24,9 +24,11 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     study.add_argument("--frozen", action="store_true", help="train every head on the same stored tokens")
     add_config(study)
     study.add_argument("--hours", type=float, help="stop at an epoch's end before the time is up")
-    study.add_argument(
+    only_told = study.add_mutually_exclusive_group()
+    only_told.add_argument(
         "--forecast", action="store_true", help="print what it costs here and what it can show, run nothing"
     )
+    only_told.add_argument("--missing", action="store_true", help="print what is not finished here, as commands")
     study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
     study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
     study.add_argument(
@@ -79,6 +81,15 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     report.add_argument("name", metavar="TABLE | RUN", help="of results/tables, or <row>/<run> of results/runs")
     report.add_argument("--to", type=Path, metavar="FILE", help="default: results/reports/<name>.html")
     report.set_defaults(run=_report)
+    results = subparsers.add_parser("results", help="check that runs and tables add up, or merge results folders")
+    of_results = results.add_subparsers(required=True, metavar="check | merge")
+    check = of_results.add_parser("check", help="compute every number again from the predictions beside it")
+    check.add_argument("folder", nargs="?", type=Path, help="a results folder; default: this machine's")
+    check.set_defaults(run=_check_results)
+    merge = of_results.add_parser("merge", help="copy the finished runs of other folders or zip files into one")
+    merge.add_argument("sources", nargs="+", type=Path, metavar="FOLDER | ZIP")
+    merge.add_argument("--to", type=Path, metavar="FOLDER", help="a results folder; default: this machine's")
+    merge.set_defaults(run=_merge_results)
 
 
 def _changes(asked: argparse.Namespace) -> list[str]:
@@ -104,6 +115,9 @@ def _study(asked: argparse.Namespace) -> None:
     what = (asked.names, asked.splits, asked.seeds, _changes(asked))
     if asked.forecast:
         study.forecast(*what, file=asked.config, hours=asked.hours)
+        return
+    if asked.missing:
+        print(*study.missing_commands(*what, file=asked.config), sep="\n")
         return
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
     study.run(*what, file=asked.config, hours=asked.hours, **where)
@@ -143,3 +157,15 @@ def _report(asked: argparse.Namespace) -> None:
     from hmdb_lib.studies.report import write_report
 
     print(write_report(asked.name, asked.to))
+
+
+def _check_results(asked: argparse.Namespace) -> int:
+    from hmdb_lib.results.check import check_results
+
+    return check_results(asked.folder)
+
+
+def _merge_results(asked: argparse.Namespace) -> int:
+    from hmdb_lib.results.check import merge_results
+
+    return merge_results(*asked.sources, results=asked.to)

@@ -11,6 +11,7 @@ import html
 import io
 import itertools
 import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,20 @@ def forecast(
     tell_sessions(jobs, *look(jobs, place), hours or math.inf, place)
 
 
+def missing_commands(
+    names: Sequence[str],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    changes: Sequence[str] = (),
+    file: Path = config.CONFIG,
+) -> list[str]:
+    """Write what of `run` is not finished here as commands, one a run, to be pasted on any machine."""
+    jobs = plan(names, splits, seeds, changes, environment.place(), file)
+    usual = ["--config", str(config.CONFIG.resolve())]
+    words = [job.arguments[: -2 * (job.arguments[-2:] == usual) or None] for job in _missing(jobs)]
+    return [shlex.join(["hmdb", "train", *of_run]) for of_run in words]
+
+
 def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.DataFrame:
     """Count parameters by component, FLOPs and tokens of rows and tables (none: all rows), at the sizes of HMDB51.
 
@@ -185,12 +200,16 @@ def cost_table(*names: str, classes: int = 51, measure: bool = False) -> pd.Data
 
 def look(jobs: Sequence[Job], place: environment.Place) -> tuple[list[Job], list[float]]:
     """Find the jobs that are not finished and the seconds that each will take, and print both. Raises UserError."""
-    missing = [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
+    missing = _missing(jobs)
     for job in jobs:
         if job.run.finished:
             training.check_data(training.Resolved(job.config, place, job.run, job.config.train.epochs))
     print(f"{len(jobs)} runs, {len(jobs) - len(missing)} of them finished")
     return missing, expect(jobs, missing, place)
+
+
+def _missing(jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if not (job.run.holds(job.config) and job.run.finished)]
 
 
 def finish(
@@ -256,7 +275,7 @@ def finish(
 
 def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
     """Judge finished runs in the ways that tables of experiments.yaml name for their row, where that is not done yet."""
-    ways = _of_tables(names, "judged")
+    ways = config.of_tables(names, "judged")
     for job in jobs:
         missing = [way for way in ways.get(job.config.row, ()) if job.run.finished and way not in job.run.judged]
         if missing and job.run.best.exists():
@@ -264,11 +283,6 @@ def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
             rejudge(job.run, *missing, *config.as_overrides(machine))
         elif missing:
             print(f"{job.run.folder}: has no checkpoint any more, so that it is not judged by {', '.join(missing)}")
-
-
-def _of_tables(names: Sequence[str], key: str) -> dict[str, Any]:
-    """What the tables among some names say under a key, all together."""
-    return {name: value for table in names for name, value in config.find_table(table).get(key, {}).items()}
 
 
 def plan(
@@ -388,8 +402,8 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     known = [row for name in ("baseline", "cross1_self1") for row in (name, f"{name}_tuned") if row in finished]
     reference = next(iter(known), next(iter(finished)))
     first = jobs[0].config
-    against = {row: to for to, rows in _of_tables(names, "against").items() if to in finished for row in rows}
-    judged = _of_tables(names, "judged")
+    against = {row: to for to, rows in config.of_tables(names, "against").items() if to in finished for row in rows}
+    judged = config.of_tables(names, "judged")
     caption = _caption(names, jobs, changes, reference, finished)
     frame = tables.study(finished, reference, against, judged)
     files = tables.write_study(frame, first.data.name, caption, results / "tables" / stem(names, jobs, changes))
@@ -417,9 +431,9 @@ def _caption(
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
     changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in TOLD_OTHERWISE]
     data = first.data
-    judged = _of_tables(names, "judged")
+    judged = config.of_tables(names, "judged")
     comparisons = len(finished) - 1 + sum(map(len, judged.values()))
-    against = _of_tables(names, "against")
+    against = config.of_tables(names, "against")
     others = "".join(f", of {' and '.join(rows)} to {to}" for to, rows in against.items() if to in finished)
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "

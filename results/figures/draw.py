@@ -83,7 +83,7 @@ def two_cuts() -> Figure:
     probes = {"logistic": "logistic regression", "neighbours": "nearest neighbours"}
     for cut, name, mark in (("cut_by_source", "sources", "o"), ("random_cut", "clips alone", "s")):
         for place, probe in enumerate(probes):
-            runs = sorted((RUNS / f"{cut}-{probe}-frozen").glob("jhmdb-split*"))
+            runs = sorted((RUNS / f"{cut}-{probe}-frozen").glob("jhmdb_classes-split*"))
             found = accuracy_interval(pool_runs([Run(run) for run in runs]))
             colour = "tab:blue" if mark == "o" else "tab:red"
             label = f"folds keep {name} apart" if place == 0 else None

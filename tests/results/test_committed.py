@@ -4,37 +4,28 @@ import pandas as pd
 import pytest
 
 from hmdb_lib.environment import ROOT
-from hmdb_lib.results import tables
+from hmdb_lib.results.check import check_run, check_table
 from hmdb_lib.results.runs import Run, read_predictions
-from hmdb_lib.results.statistics import measure_test
 from hmdb_lib.studies.clip_length import Lengths, length_table
 from hmdb_lib.studies.learning_curve import curve_table
 
 RESULTS = ROOT / "results"
 FOLDERS = sorted(file.parent for file in (RESULTS / "runs").glob("*/*/summary.json"))
+# Its row has become the whole of the published practice since; the README says so beside the number.
+OLDER = "as_published/ut_interaction-split1-seed0"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
-def test_a_committed_summary_says_what_its_predictions_say(folder):
-    run = Run(folder)
-    recomputed = measure_test(run.predictions)
-    if run.config.evaluate.vote == "majority":
-        del recomputed["loss"]  # of the clips' probabilities, which predictions.csv does not hold
-    test = run.summary["test"]
-    assert {name: test[name] for name in recomputed} == pytest.approx(recomputed, rel=1e-4, abs=1e-6, nan_ok=True)
+def test_a_committed_run_adds_up(folder):
+    faults = check_run(Run(folder))
+    assert [fault.partition(":")[0] for fault in faults] == ["its row in experiments.yaml differs"] * (
+        f"{folder.parent.name}/{folder.name}" == OLDER
+    )
 
 
 @pytest.mark.parametrize("file", sorted((RESULTS / "tables").glob("*.csv")), ids=lambda file: file.stem)
 def test_a_committed_table_says_what_the_predictions_of_its_runs_say(file):
-    table = pd.read_csv(file, index_col="row")
-    frozen = "-frozen" * file.stem.endswith("-frozen")
-    data = file.stem.removesuffix(frozen).rpartition("-")[2]
-    runs = {
-        row: [Run(folder) for folder in sorted((RESULTS / "runs" / f"{row}{frozen}").glob(f"{data}-split*"))][:number]
-        for row, number in table.runs.items()
-    }
-    reference = next(iter(table.reference.dropna()))
-    pd.testing.assert_frame_equal(tables.study(runs, reference), table, check_dtype=False, rtol=1e-6)
+    assert check_table(file) == []
 
 
 def test_every_number_of_a_learning_curve_or_of_other_lengths_has_predictions_beside_it():

@@ -1,6 +1,7 @@
 """A study runs what is missing, survives what goes wrong, and writes one table."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from hmdb_lib import cli, environment
+from hmdb_lib import cli, config, environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.plots.curves import accuracy_against
 from hmdb_lib.results import tables
@@ -328,3 +329,14 @@ def test_a_row_of_longer_clips_is_compared_with_the_baseline_of_as_long_ones(pla
         **dict.fromkeys(["cross1_self1_8seconds", "bert_8seconds"], "baseline_8seconds"),
     }
     assert frame.difference["bert_4seconds"] == -0.25
+
+
+def test_what_is_missing_is_printed_as_commands_that_name_exactly_those_runs(place, tiny_videos, capsys):
+    changes = [*tiny(tiny_videos), "name=mine"]
+    jobs = study.plan(["baseline", "bert"], [1, 2], [0], changes, place)
+    pretend(jobs[0], 6)
+    assert cli.main(["study", "baseline", "bert", "--splits", "1", "2", "--missing", *changes]) == 0
+    commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert [of[:2] for of in commands] == [["hmdb", "train"]] * 3
+    told = [config.load(row, words) for _, _, row, *words in commands]
+    assert told == [job.config for job in jobs[1:]]
