@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hmdb_lib.results.tables import published, read_table
     from hmdb_lib.studies.audit import audit
     from hmdb_lib.studies.clip_length import judge_lengths
+    from hmdb_lib.studies.first_hour import first_hour
     from hmdb_lib.studies.learning_curve import learning_curve
     from hmdb_lib.studies.rejudge import rejudge
     from hmdb_lib.studies.report import write_report
@@ -52,6 +53,7 @@ _HOMES = {
     "find_run": "hmdb_lib.training.experiment",
     "get_hmdb51": "data_prep.hmdb51.download",
     "judge_lengths": "hmdb_lib.studies.clip_length",
+    "first_hour": "hmdb_lib.studies.first_hour",
     "learning_curve": "hmdb_lib.studies.learning_curve",
     "list_rows": "hmdb_lib.config",
     "list_runs": "hmdb_lib.results.runs",
@@ -87,6 +89,7 @@ __all__ = [
     "extract_frames",
     "find_problems",
     "find_run",
+    "first_hour",
     "get_hmdb51",
     "judge_lengths",
     "learning_curve",
