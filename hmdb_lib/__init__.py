@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hmdb_lib.results.tables import published as published, read_table as read_table
     from hmdb_lib.studies.audit import audit as audit
     from hmdb_lib.studies.clip_length import judge_lengths as judge_lengths
+    from hmdb_lib.studies.first_hour import first_hour as first_hour
     from hmdb_lib.studies.learning_curve import learning_curve as learning_curve
     from hmdb_lib.studies.rejudge import rejudge as rejudge
     from hmdb_lib.studies.report import write_report as write_report
@@ -67,6 +68,7 @@ _NAMES = {
     "hmdb_lib.results.tables": "published read_table",
     "hmdb_lib.studies.audit": "audit",
     "hmdb_lib.studies.clip_length": "judge_lengths",
+    "hmdb_lib.studies.first_hour": "first_hour",
     "hmdb_lib.studies.learning_curve": "learning_curve",
     "hmdb_lib.studies.rejudge": "rejudge",
     "hmdb_lib.studies.report": "write_report",

@@ -15,7 +15,16 @@ import hmdb_lib.training.commands
 from hmdb_lib import environment
 
 ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
-KEYED = ("train", "study", "tune", "rejudge", "audit", "features", "probe")  # commands that take key=value
+KEYED = (
+    "train",
+    "study",
+    "tune",
+    "rejudge",
+    "audit",
+    "features",
+    "probe",
+    "first-hour",
+)  # commands that take key=value
 
 
 def entry() -> int:
@@ -36,6 +45,15 @@ def main(argv: Sequence[str]) -> int:
         room.commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="print what this machine has, and what on it would fail")
     doctor.set_defaults(run=_doctor)
+    first_hour = commands.add_parser(
+        "first-hour",
+        help="check the machine, get HMDB51, probe, compare with the public board, train heads by budget",
+        usage="hmdb first-hour [--hours 1] [--splits 1 2 3] [key=value ...] [--config FILE]",
+    )
+    first_hour.add_argument("--hours", type=float, default=1.0, help="of all steps together; default: 1")
+    first_hour.add_argument("--splits", nargs="+", type=int, default=[1, 2, 3], help="default: 1 2 3")
+    hmdb_lib.training.commands.add_config(first_hour)
+    first_hour.set_defaults(run=_first_hour, stopped="stopped; the same command goes on after the last step")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
     keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] and argv[0] in KEYED else []
     arguments = parser.parse_args([word for word in argv if word not in keys], argparse.Namespace(changes=keys))
@@ -46,3 +64,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from hmdb_lib import doctor  # noqa: PLC0415 - the help must not wait for torch
 
     return doctor.examine(environment.place())
+
+
+def _first_hour(arguments: argparse.Namespace) -> int:
+    from hmdb_lib.studies.first_hour import first_hour  # noqa: PLC0415 - as above
+
+    would_fail = _doctor(arguments)
+    given = {"changes": arguments.changes, "file": arguments.config}
+    findings = first_hour(hours=arguments.hours, splits=arguments.splits, **given)
+    return 2 if findings or would_fail else 0

@@ -67,6 +67,8 @@ def called(tmp_path, monkeypatch):
         replace(name, lambda *arguments, **named: MagicMock())
     replace("find_problems", lambda *arguments: [])
     replace("examine", lambda: 0)
+    replace("results_table", MagicMock)
+    replace("first_hour", lambda hours, quick, changes: hl.load_config(quick=quick, **changes) and [])
     for name in ("audit", "probe"):
         replace(name, lambda config: hl.resolve(config) and MagicMock())
     return called
