@@ -525,11 +525,6 @@ def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
     return {name: value for table in names for name, value in find_table(table).get(key, {}).items()}
 
 
-def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
-    """What the tables among some names say under a key, all together."""
-    return {name: value for table in names for name, value in find_table(table).get(key, {}).items()}
-
-
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
     """Read what `hmdb tune` searches, by part of a model: the part `search` of `file`, or that of experiments.yaml."""
     return read(file).get("search") or read(EXPERIMENTS)["search"]

@@ -13,8 +13,7 @@ from hmdb_lib import cli
 from hmdb_lib.data.video import write_video
 from hmdb_lib.models.backbones.base import Backbone
 from hmdb_lib.models.backbones.video_transformers import VideoTransformer
-from hmdb_lib.studies import first_hour as hour
-from hmdb_lib.studies import study
+from hmdb_lib.studies import first_hour as hour, study
 
 SMALL = [
     "data.resize=[72,72]",
