@@ -102,7 +102,9 @@ def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start
 
 def test_two_processes_keep_the_averaged_weights_of_one(tiny_config, start):
     averaged = STILL | {"train__epochs": 3, "train__ema": 0.9, "train__batch_size": 8}
-    one, two = (tiny_config("cross1_self1", **averaged, name=f"averaged{devices}", train__devices=devices) for devices in (1, 2))
+    one, two = (
+        tiny_config("cross1_self1", **averaged, name=f"averaged{devices}", train__devices=devices) for devices in (1, 2)
+    )
     assert [start(one).wait(), start(two).wait()] == [0, 0]
     for name, value in weights(run_of(one)).items():
         torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
