@@ -1,6 +1,7 @@
 """Show the webcam and what a model answers, clip after clip, in any notebook that shows widgets."""
 
 import io
+from base64 import b64decode
 from collections.abc import Callable
 
 import anywidget
@@ -31,12 +32,11 @@ export default {
     }
     const grab = () => {
       canvas.getContext("2d").drawImage(picture, 0, 0, width, height)
-      canvas.toBlob(async (blob) => {
-        frames = [...frames, await blob.arrayBuffer()].slice(-count)
-        if (!stream || waiting || frames.length < count) return
-        waiting = true
-        model.send({ kind: "clip" }, undefined, frames)
-      }, "image/jpeg", 0.9)
+      // Not toBlob, which waits until the browser is idle.
+      frames = [...frames, canvas.toDataURL("image/jpeg", 0.9).split(",")[1]].slice(-count)
+      if (waiting || frames.length < count) return
+      waiting = true
+      model.send({ kind: "clip", frames })
     }
     button.onclick = async () => {
       if (stream) {
@@ -98,7 +98,8 @@ class Camera(anywidget.AnyWidget):
 
     def _take(self, widget: object, content: dict, buffers: list) -> None:
         if content["kind"] == "clip":
-            self.newest = np.stack([np.asarray(Image.open(io.BytesIO(frame)).convert("RGB")) for frame in buffers])
+            files = [io.BytesIO(b64decode(frame)) for frame in content["frames"]]
+            self.newest = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
             self.send({"lines": self.judge(self.newest)})
         elif self.newest is not None:
             self.stopped(self.newest)

@@ -1,6 +1,7 @@
 """A trained model tried on one's own video: uploaded, recorded, or given."""
 
 import io
+from base64 import b64encode
 from datetime import datetime
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_an_uploaded_video_is_shown_under_its_own_name(view, tiny_videos):
 
 @pytest.fixture
 def seen(view, monkeypatch):
-    """A function that sends a message as the browser does: frames of a clip are JPEGs; it returns what is answered."""
+    """A function that sends a message as the browser does, frames as JPEGs in base 64; it returns what is answered."""
     camera, told = view.children[1], []
     monkeypatch.setattr(camera, "send", told.append)
 
@@ -63,7 +64,7 @@ def seen(view, monkeypatch):
         files = [io.BytesIO() for _ in frames]
         for frame, file in zip(frames, files, strict=True):
             Image.fromarray(frame).save(file, "jpeg")
-        camera._handle_custom_msg({"kind": kind}, [memoryview(file.getvalue()) for file in files])
+        camera._handle_custom_msg({"kind": kind, "frames": [b64encode(file.getvalue()).decode() for file in files]}, [])
         return told
 
     return send
