@@ -78,7 +78,11 @@ def tiny_experiment(tiny_videos) -> Callable[..., Config]:
 
     def make(row="baseline", **changes):
         changes = {key.replace("__", "."): value for key, value in changes.items()}
-        cut = {"model.blocks": 1} if config.load(row, ["data=folder"]).model.backbone in config.CUT else {}
+        cut = (
+            {"model.blocks": 1, "model.width": 0.25}
+            if config.load(row, ["data=folder"]).model.backbone in config.CUT
+            else {}
+        )
         return config.load(row, [f"{key}={value}" for key, value in (small | cut | changes).items()])
 
     return make

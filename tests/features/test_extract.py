@@ -132,7 +132,7 @@ def test_tokens_are_stored_as_the_setting_says_and_the_model_gives_them_so(froze
     config, data, model = frozen(data__features=features)
     found = Tokens(config, model.backbone, CPU, place).of(data, Wanted.views(data, config))
     path = data.tables["train"].path[0]
-    assert found[path].shape == (2, 8, places, places, 64)
+    assert found[path].shape == (2, 8, places, places, 16)
     clips = torch.randn(1, 3, 8, 64, 64)
     assert model.backbone(clips).shape[2:4] == (places, places)
     torch.testing.assert_close(model.backbone(clips).mean((2, 3)), model.backbone.tokens(clips).mean((2, 3)))

@@ -54,9 +54,9 @@ def test_vectors_are_the_means_of_the_backbones_tokens(frozen_config):
     data, _, tokens = probe.prepare(config, place())
     parts = probe.pooled(data, tokens, config)
     assert {role: part.vectors.shape for role, part in parts.items()} == {
-        "train": (8, 64),
-        "validation": (4, 64),
-        "test": (4, 64),
+        "train": (8, 16),
+        "validation": (4, 16),
+        "test": (4, 16),
     }
     path = parts["test"].videos.path[0]
     wanted = probe.Wanted.judged(data, data.tables["test"], config, 1)

@@ -10,7 +10,7 @@ from hmdb_lib.plots import curves as plots
 from hmdb_lib.results.runs import read_predictions
 from hmdb_lib.studies import learning_curve as stages
 
-SMALL = {"model.blocks": 1, "perceiver.latents": 8, "perceiver.width": 64}
+SMALL = {"model.blocks": 1, "model.width": 0.25, "perceiver.latents": 8, "perceiver.width": 64}
 
 
 def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):

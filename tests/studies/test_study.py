@@ -249,7 +249,7 @@ def table_in(results):
 
 @pytest.fixture(scope="module")
 def changes(tiny_videos):
-    return tiny(tiny_videos, **{"train.epochs": 3})
+    return tiny(tiny_videos, **{"train.epochs": 3, "model.width": 0.25})
 
 
 @pytest.fixture(scope="module")

@@ -121,4 +121,4 @@ def test_batches_are_those_of_the_clips_but_for_what_they_hold(frozen_config):
         for batch, other in zip(loader(clips), loader(features), strict=True):
             assert torch.equal(batch["labels"], other["labels"])
             assert torch.equal(batch["videos"], other["videos"])
-            assert other["clips"].shape == (len(batch["clips"]), 8, 32, 32, 64)
+            assert other["clips"].shape == (len(batch["clips"]), 8, 32, 32, 16)
