@@ -1,4 +1,4 @@
-"""The study's own head: tokens read by a Perceiver (arXiv 2103.03206) of a few layers."""
+"""The published study's head: tokens read by a Perceiver (arXiv 2103.03206) of a few layers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -133,7 +133,7 @@ class Perceiver(Head):
 
     A class token joins the latents in the self-attention layers and passes by the cross attentions; it is what the
     classifier reads. Without self attention the mean of the latents is read instead (and there is no class token).
-    Without cross attention the class token goes over the tokens themselves; as in the study they then carry no
+    Without cross attention the class token goes over the tokens themselves; as in the published study they then carry no
     Fourier positions, and where C differs from `width` one linear layer maps them.
 
     The tokens of an untrained backbone differ little from clip to clip beside what all clips share, and latents, class
@@ -150,7 +150,7 @@ class Perceiver(Head):
         width: D, their width.
         latent_std: standard deviation that the latents and the class token start with. Published: 1.
         share_latents: one array of latents. False gives each later cross attention an array of its own, which is
-            added to its queries (57,187,791 instead of 57,056,719 parameters in the study's largest row).
+            added to its queries (57,187,791 instead of 57,056,719 parameters in the published study's largest row).
         dropout: on the tokens, and on what each attention and each feed-forward adds.
         attention_dropout: on the attention weights.
         drop_path: chance that a clip skips an attention or a feed-forward, the same in all layers.
