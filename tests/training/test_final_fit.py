@@ -1,5 +1,6 @@
 """Training on train + validation: for the epochs that validation chose, or for a number given beforehand."""
 
+import math
 import shutil
 
 import pytest
@@ -40,7 +41,8 @@ def test_it_follows_the_rates_of_the_run_that_chose_and_stops_where_that_was_bes
     assert "epoch 1, the last" in told
     assert final.folder.name.endswith("split1-seed0-final")
     assert final.metrics.epoch.tolist() == [0, 1]
-    assert final.metrics.lr.tolist() == pytest.approx(chosen.metrics.lr.tolist()[:2])
+    # Three steps an epoch, with the validation videos: the third and the sixth of nine on a cosine over all three epochs.
+    assert final.metrics.lr.tolist() == pytest.approx([5e-4 + 5e-4 * math.cos(math.pi * step / 9) for step in (2, 5)])
     assert final.summary["best_epoch"]["epoch"] == 1
     assert "val_video_loss" not in final.summary["best_epoch"]
 
