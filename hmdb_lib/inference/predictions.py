@@ -66,8 +66,10 @@ class Predictions:
         shown["video"] = [path.name for path in shown.video]
         shown = shown.rename(columns={"start": "from, s", "end": "to, s"})
         keys = ["video", "from, s", "to, s"]
-        styled = shown.set_index(keys).style.format({"probability": "{:.2f}"})
-        styled = styled.format_index("{:.1f}", level=[1, 2]).bar(["probability"], vmin=0, vmax=1, color="#9cc9e8")
+        shown[keys] = shown[keys].mask(shown["rank"] > 1)  # told once
+        form = {"from, s": "{:.1f}", "to, s": "{:.1f}", "probability": "{:.2f}"}
+        styled = shown.style.hide(axis="index").format(form, na_rep="")
+        styled = styled.bar(["probability"], vmin=0, vmax=1, color="#9cc9e8")
         return f"<p>{html.escape(self.model)}</p>{styled.to_html()}"
 
     def table(self, count: int = 5) -> pd.DataFrame:

@@ -219,3 +219,11 @@ def test_the_clip_to_look_at_is_the_middle_one_as_the_model_sees_it(classifier, 
     clip = classifier.clip(long_video)
     assert (clip.shape, clip.dtype) == ((8, 64, 64, 3), torch.uint8)
     assert [bool(frame.float().mean() > 100) for frame in clip[[0, 4, -1]]] == [False, True, False]
+
+
+def test_a_notebook_shows_each_video_once_with_its_best_classes_and_what_the_model_is_worth(classifier, long_video):
+    predictions = classifier.predict([long_video, long_video])
+    page = predictions._repr_html_()
+    assert page.count(f">{long_video.name}<") == (predictions.table()["rank"] == 1).sum()
+    assert page.count(">bright<") == page.count(">dark<") == (predictions.table()["rank"] == 1).sum()
+    assert classifier.trained.worth.split(";")[0] in page

@@ -141,6 +141,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place,
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
     # Not all warnings call themselves one: Lightning's are a place and a sentence.
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
+    assert not [output.evalue for output in outputs if output.output_type == "error"]  # what cannot be shown
     assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
     assert not [o for o in outputs if "<Figure" in text_of(o) and "image/png" not in o.data], "a picture as text"
     assert [pattern for pattern in written(file) if not list(place.glob(pattern))] == []
