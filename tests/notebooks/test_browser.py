@@ -5,6 +5,7 @@ HMDB_BROWSER names a Chromium; without it these tests skip. `.ci/run` installs o
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def lab(full_sample, tmp_path_factory):
         file = folder / "results" / "runs" / row / "hmdb51-split1-seed0" / "metrics.csv"
         file.parent.mkdir(parents=True)
         file.write_text(f"epoch,train_video_loss,val_video_loss\n0,{loss},{2 * loss}\n1,{loss / 2},{loss}\n")
+    shutil.copytree(ROOT / "results" / "figures", folder / "results" / "figures")  # which the Markdown cells show
     (folder / "hmdb_lib").symlink_to(ROOT / "hmdb_lib")
     for file in (ROOT / "notebooks").glob("*.ipynb"):
         (folder / "notebooks" / file.name).write_text(file.read_text().replace("quick = False", "quick = True"))
