@@ -35,7 +35,7 @@ from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
-from hmdb_lib.training.callbacks import Deadline, LiveCurves, Patience, Progress, Waiting
+from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
@@ -352,7 +352,7 @@ def _trainer(
     last = ModelCheckpoint(run.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
-    shown = [Progress(), Waiting()] if recorded else []
+    shown = [Progress(), Waiting(), LossScale()] if recorded else []
     return L.Trainer(
         accelerator=_accelerator(device),
         devices=config.train.devices,
