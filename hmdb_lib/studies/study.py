@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,7 +235,11 @@ def finish(
     together = on == "ray" or at_once > 1
     logged = to_log or together
     limit = [] if until == math.inf else ["--until", str(until)]
-    commands = [Command([*job.arguments, *limit], job.run.folder / "log.txt" if logged else None) for job in missing]
+    written = [Run.of(job.config, place.local or place.results).folder for job in missing]
+    commands = [
+        Command([*job.arguments, *limit], folder / "log.txt" if logged else None)
+        for job, folder in zip(missing, written, strict=True)
+    ]
     if on == "ray":
         gpus = float(choose_device().kind == "cuda") if gpus is None else gpus
         ends = on_ray(commands, place, address, gpus)
@@ -247,7 +251,7 @@ def finish(
             return not time.time() + an_epoch > until  # an unknown time fits
 
         def watch(number: int) -> None:
-            board.look_at(missing[number])
+            board.look_at(replace(missing[number], run=Run(written[number])))
 
         ends = side_by_side(commands, fits, watch, at_once) if together else one_by_one(commands, fits, watch)
     began_with = time.time()
