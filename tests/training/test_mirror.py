@@ -10,8 +10,7 @@ from helpers.cut_off import assert_same
 
 from hmdb_lib.environment import DRIVE, Place
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training import experiment as training
-from hmdb_lib.training import mirror as mirrors
+from hmdb_lib.training import experiment as training, mirror as mirrors
 from hmdb_lib.training.mirror import Disk, Mirror
 
 MEGABYTE = 1_000_000
