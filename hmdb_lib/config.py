@@ -243,6 +243,7 @@ class Train(Section):
     step_factor: Annotated[float, Field(strict=False, gt=0, le=1)]
     warmup_epochs: NotNegative
     patience: Count | None
+    keep: Literal["all", "best", "none"]
     clip_norm: NotNegative
     label_smoothing: Share
     randaugment: bool

@@ -19,7 +19,7 @@ from hmdb_lib.data.video import read_frames, write_video
 from hmdb_lib.environment import IN_CHECKOUT, ROOT, Place, cores
 from hmdb_lib.errors import FREE_DISK, UserError
 from hmdb_lib.files import is_there, report_refusals
-from hmdb_lib.models.device import choose_device
+from hmdb_lib.models.device import choose_device, lacks_code
 from hmdb_lib.notebook import RUN, installed, missing_packages
 
 TOLD = ("torch", "torchvision", "lightning", "transformers", "huggingface-hub", "av", "numpy", "pandas")
@@ -35,7 +35,8 @@ def examine(place: Place | None = None) -> int:
     place = place or environment.place()
     print(f"python {platform.python_version()} on {platform.platform()}, {cores()} cores")
     print(*(f"{name} {installed(name) or 'missing'}" for name in TOLD), sep="\n")
-    print(f"device: {choose_device().reason}\nplace: {place.name}")
+    usable = not (torch.cuda.is_available() and lacks_code())
+    print(f"device: {choose_device('auto' if usable else 'cpu').reason}\nplace: {place.name}")
     checks: list[Callable[[], Iterable[str]]] = [
         lambda: package_problems(_requirements()),
         gpu_problems,
@@ -80,23 +81,8 @@ def gpu_problems() -> list[str]:
             return []
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         return [f"there is a GPU, but torch {torch.__version__} ({built}) cannot use it; install one for its driver"]
-    name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    architectures = torch.cuda.get_arch_list()
-    if has_architecture(capability, architectures):
-        return []
-    told = f"sm_{capability[0]}{capability[1]}, torch {torch.__version__} has {', '.join(architectures)}"
-    return [f"{name}: this build of torch has no code for it ({told}); install another torch, or train.device=cpu"]
-
-
-def has_architecture(capability: tuple[int, int], architectures: Iterable[str]) -> bool:
-    """Tell whether code for one of these runs on a GPU: sm_XY on XY and later of X, compute_XY on XY and all later."""
-    for architecture in architectures:
-        kind, _, digits = architecture.partition("_")
-        number = "".join(filter(str.isdigit, digits))
-        built = int(number[:-1]), int(number[-1])
-        if built <= capability and (kind == "compute" or built[0] == capability[0]):
-            return True
-    return False
+    told = lacks_code()
+    return [told] if told else []
 
 
 def folder_problems(what: str, folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # of a checkout; beside other packages where the wheel is installed
 IN_CHECKOUT = (ROOT / "experiments.yaml").is_file()
+DRIVE = Path("/content/drive/MyDrive")
 # What of a checkout changes a number: results and notebooks that users write do not.
 CODE = ["hmdb_lib", "data_prep", "train.py", "config.yaml", "experiments.yaml", "pyproject.toml", "uv.lock"]
 
@@ -26,6 +27,12 @@ class Place:
         """What `data.dataset: auto` means here: hmdb51 where its videos are, else the sample data set."""
         return "hmdb51" if (self.data / "hmdb51" / "videos").is_dir() else "sample"
 
+    @property
+    def local(self) -> Path | None:
+        """The folder in which runs are trained that are mirrored to `results`: on Colab with Drive, or `HMDB_LOCAL`."""
+        given = os.environ.get("HMDB_LOCAL", "/content/runs" if DRIVE in self.results.parents else None)
+        return Path(given).expanduser() if given else None
+
 
 def place() -> Place:
     """Find the folders of this machine; the environment's `HMDB_DATA` and `HMDB_RESULTS` name others.
@@ -37,14 +44,13 @@ def place() -> Place:
         >>> hl.place().results
 
     """
-    drive = Path("/content/drive/MyDrive")
     home = ROOT if IN_CHECKOUT else Path.cwd()
     name, data, results = "local", home / "data", home / "results"
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         name, data, results = "kaggle", Path("/kaggle/temp/data"), Path("/kaggle/working/results")
     elif os.environ.get("COLAB_RELEASE_TAG"):
         name, data = "colab", Path("/content/data")
-        results = drive / "hmdb_results" if drive.is_dir() else results
+        results = DRIVE / "hmdb_results" if DRIVE.is_dir() else results
     data, results = os.environ.get("HMDB_DATA", data), os.environ.get("HMDB_RESULTS", results)
     return Place(name, Path(data).expanduser(), Path(results).expanduser())
 

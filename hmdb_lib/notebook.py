@@ -89,15 +89,20 @@ def installed(name: str) -> str | None:
 
 
 def install(requirements: list[str]) -> None:
-    """`pip install`, with the torch and torchvision that are there held fast. Raises UserError with what to click."""
+    """Install with uv, or pip where that is not there, the torch and torchvision that are there held fast.
+
+    Raises UserError with what to click.
+    """
     kept = [f"{name}=={version}" for name in KEEP if (version := installed(name))]
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(kept))
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if uv := shutil.which("uv"):
+            pip = [uv, "pip", "install", "--quiet", "--python", sys.executable]
         done = subprocess.run([*pip, "-c", str(constraints), *requirements], capture_output=True, text=True)
     if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if "ERROR" in line), "pip failed").strip()
+        reason = next((line for line in done.stderr.splitlines() if "ERROR" in line.upper()), "it failed").strip()
         raise UserError(
             f"cannot install {', '.join(requirements)} ({reason}); is there internet? On Kaggle: Settings > Internet on"
         )

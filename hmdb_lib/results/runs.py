@@ -22,7 +22,7 @@ from hmdb_lib.results.metrics import KEYS, best_epoch
 MACHINE_KEYS = {
     *("data.root", "data.store", "data.workers", "data.on_error", "data.max_lost"),
     "train.allow_seen",
-    *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing"),
+    *("train.device", "train.devices", "train.machines", "train.precision", "train.checkpointing", "train.keep"),
 }
 
 OWN_WAY = "as configured"  # what a run's own way to be judged is called among others
@@ -169,12 +169,17 @@ class Run:
     def finish(
         self, predictions: pd.DataFrame | None, summary: dict[str, Any], without_gate: pd.DataFrame | None = None
     ) -> None:
-        """Write the test predictions, if there are any, then the summary that marks the run as finished."""
-        self.previous.unlink(missing_ok=True)
+        """Write the test predictions, if there are any, then the summary that marks the run as finished.
+
+        Of the checkpoints those stay that `train.keep` names.
+        """
         for name, table in (("predictions", predictions), ("predictions_without_gate", without_gate)):
             if table is not None:
                 write_whole(self.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        unneeded = {"all": [], "best": [self.last], "none": [self.last, self.best]}
+        for file in (self.previous, *unneeded[self.config.train.keep]):
+            file.unlink(missing_ok=True)
 
 
 def without_final_fit(config: Config) -> Config:

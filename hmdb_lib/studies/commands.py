@@ -15,7 +15,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         help="run what is missing of a table, then write it",
         description="Run what is missing of tables and rows, then write one table into <results>/tables.",
         usage="hmdb study table | row ... [--splits 1 2 3] [--seeds 0 1 2] [--quick] [--frozen] [--config FILE]\n"
-        "                  [--hours 3] [--forecast | --missing] [--on ray] [--address A] [--gpus G] [key=value ...]",
+        "                  [--hours 3] [--forecast | --missing] [--at-once 2] [--on ray] [--address A] [--gpus G] [key=value ...]",
     )
     study.add_argument("names", nargs="+", metavar="table | row", help="of experiments.yaml")
     study.add_argument("--splits", nargs="+", type=int, default=[1], help="splits or folds; default: 1")
@@ -29,6 +29,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--forecast", action="store_true", help="print what it costs here and what it can show, run nothing"
     )
     only_told.add_argument("--missing", action="store_true", help="print what is not finished here, as commands")
+    study.add_argument("--at-once", type=whole_number, default=1, metavar="N", help="runs at once, each on its own GPU")
     study.add_argument("--on", choices=["here", "ray"], default="here", help="ray: many runs at once, on many machines")
     study.add_argument("--address", help="of a Ray cluster, such as auto; default: Ray on this machine")
     study.add_argument(
@@ -118,7 +119,7 @@ def _study(asked: argparse.Namespace) -> None:
     if asked.missing:
         print(*study.missing_commands(*what, file=asked.config), sep="\n")
         return
-    where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus}
+    where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus, "at_once": asked.at_once}
     study.run(*what, file=asked.config, hours=asked.hours, **where)
 
 

@@ -1,14 +1,18 @@
-"""Starting runs as processes: one after the other here, or as many at once as a Ray cluster has room for."""
+"""Starting runs as processes: one after the other here, one a GPU, or as many at once as a Ray cluster has room for."""
 
 import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import torch
 
 from hmdb_lib import environment
 from hmdb_lib.environment import IN_CHECKOUT, ROOT
@@ -85,16 +89,40 @@ def on_ray(
         ray.shutdown()
 
 
+def side_by_side(
+    commands: Sequence[Command], fits: Callable[[int], bool], watch: Callable[[int], None], at_once: int
+) -> Iterator[tuple[int, int | None]]:
+    """Run so many commands at once, each with a GPU of its own where there are GPUs: yields (number, exit code).
+
+    They come in the order in which they end. `fits` and `watch` are those of `one_by_one`. Raises UserError where there are
+    fewer GPUs.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = given.split(",") if given else list(map(str, range(at_once)))
+    there = min(len(gpus), torch.cuda.device_count())
+    if torch.cuda.is_available() and there < at_once:
+        raise UserError(f"--at-once {at_once}: each run takes a GPU of its own, and there is {there}")
+    waiting, running, watched = list(range(len(commands))), {}, time.monotonic()
+    with contextlib.ExitStack() as stack:
+        while waiting or running:
+            for gpu in gpus[:at_once]:
+                if gpu in running and (code := running[gpu][1].poll()) is not None:
+                    yield running.pop(gpu)[0], code
+                while gpu not in running and waiting:
+                    number = waiting.pop(0)
+                    if fits(number):
+                        child = stack.enter_context(_started(commands[number], {"CUDA_VISIBLE_DEVICES": gpu}))
+                        running[gpu] = number, child
+            time.sleep(0.1)
+            if time.monotonic() - watched > WATCH:
+                watched = time.monotonic()
+                for number, _ in running.values():
+                    watch(number)
+
+
 def train(command: Command, watch: Callable[[], None] = lambda: None) -> int:
     """Run train.py and return its exit code. The run ends when this process does: its standard input closes."""
-    words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
-    with contextlib.ExitStack() as stack:
-        log = None
-        if command.log:
-            command.log.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(command.log.open("a"))
-        errors = subprocess.STDOUT if log else None
-        child = stack.enter_context(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=errors))
+    with _started(command) as child:
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -105,6 +133,18 @@ def train(command: Command, watch: Callable[[], None] = lambda: None) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=10)
             raise
+
+
+@contextlib.contextmanager
+def _started(command: Command, variables: Mapping[str, str] = MappingProxyType({})) -> Iterator[subprocess.Popen]:
+    words = [sys.executable, *TRAIN, *command.arguments, "--end-with-stdin"]
+    with contextlib.ExitStack() as stack:
+        log = None
+        if command.log:
+            command.log.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(command.log.open("a"))
+        streams = {"stdin": subprocess.PIPE, "stdout": log, "stderr": subprocess.STDOUT if log else None}
+        yield stack.enter_context(subprocess.Popen(words, **streams, env={**os.environ, **variables}))
 
 
 def _train_or_raise(command: Command) -> int:

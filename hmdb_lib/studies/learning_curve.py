@@ -90,7 +90,7 @@ def plan(
     for count in counts:
         for arm, (row, _) in arms.items():
             fixed = config.as_overrides({"data.sources": count, "name": f"{arm}-{count}"})
-            asked = ["data.validation_share=0", *alike[arm], *fixed]
+            asked = ["data.validation_share=0", "train.keep=best", *alike[arm], *fixed]
             experiment = config.load(row, asked, file)
             jobs[arm, count] = []
             for split in splits:  # one may have more training videos than another

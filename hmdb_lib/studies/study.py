@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.board import Board
-from hmdb_lib.studies.launch import Command, on_ray, one_by_one
+from hmdb_lib.studies.launch import Command, on_ray, one_by_one, side_by_side
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
@@ -90,6 +90,7 @@ def run(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
+    at_once: int = 1,
     hours: float | None = None,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
@@ -108,9 +109,10 @@ def run(
     board = Board(jobs)
     missing, expected = look(jobs, place, board.tell)
     if hours:
-        tell_sessions(jobs, missing, expected, hours, place)
+        tell_sessions(jobs, missing, [of_run / at_once for of_run in expected], hours, place)
+    how = {"to_log": to_log, "on": on, "address": address, "gpus": gpus, "at_once": at_once}
     try:
-        finish(jobs, missing, expected, place, board, to_log=to_log, on=on, address=address, gpus=gpus, until=until)
+        finish(jobs, missing, expected, place, board, until=until, **how)
         judge_again(names, jobs)
     finally:
         table = write(names, jobs, changes, place.results)
@@ -123,14 +125,16 @@ def run_study(
     seeds: Sequence[int] = (0,),
     quick: bool = False,
     frozen: bool = False,
+    at_once: int = 1,
     hours: float | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
 ) -> StudyTable:
     """Run what is missing of tables and rows of experiments.yaml, and return their table.
 
-    What each run prints goes to log.txt in its folder. With `frozen` every head trains on the same stored tokens. The arguments are those of `hmdb study`; `changes` of keys for
-    every run are a mapping, or words as in the shell. Raises UserError.
+    What each run prints goes to log.txt in its folder. With `frozen` every head trains on the same stored tokens, with
+    `at_once` so many runs go on at once, each on a GPU of its own. The arguments are those of `hmdb study`; `changes` of
+    keys for every run are a mapping, or words as in the shell. Raises UserError.
 
     Example:
         >>> hl.run_study("attention_depth", splits=[1, 2, 3], changes={"train.epochs": 10})
@@ -144,6 +148,7 @@ def run_study(
         [*words, *(["quick=true"] if quick else []), *(["model.frozen=all"] if frozen else [])],
         file=file,
         to_log=True,
+        at_once=at_once,
         hours=hours,
     )
 
@@ -223,12 +228,18 @@ def finish(
     on: str = "here",
     address: str | None = None,
     gpus: float | None = None,
+    at_once: int = 1,
     until: float = math.inf,
 ) -> None:
     """Run the `missing` of `jobs`, as `run` says. Raises UserError that names those that failed, at the end."""
-    logged = to_log or on == "ray"
+    together = on == "ray" or at_once > 1
+    logged = to_log or together
     limit = [] if until == math.inf else ["--until", str(until)]
-    commands = [Command([*job.arguments, *limit], job.run.folder / "log.txt" if logged else None) for job in missing]
+    written = [Run.of(job.config, place.local or place.results).folder for job in missing]
+    commands = [
+        Command([*job.arguments, *limit], folder / "log.txt" if logged else None)
+        for job, folder in zip(missing, written, strict=True)
+    ]
     if on == "ray":
         gpus = float(choose_device().kind == "cuda") if gpus is None else gpus
         ends = on_ray(commands, place, address, gpus)
@@ -239,7 +250,10 @@ def finish(
             an_epoch = expected[number] / max(1, of.config.train.epochs - len(of.run.metrics))
             return not time.time() + an_epoch > until  # an unknown time fits
 
-        ends = one_by_one(commands, fits, lambda number: board.look_at(missing[number]))
+        def watch(number: int) -> None:
+            board.look_at(replace(missing[number], run=Run(written[number])))
+
+        ends = side_by_side(commands, fits, watch, at_once) if together else one_by_one(commands, fits, watch)
     began_with = time.time()
     failed, left, spent, foreseen = [], dict(enumerate(expected)), 0.0, 0.0
     began = time.monotonic()
@@ -253,10 +267,10 @@ def finish(
                 reason = f"exit code {code}" if code >= 0 else f"ended by signal {-code}"
                 failed.append(f"{job}: {reason}" + (f"; see {commands[number].log}" if logged else ""))
             elif not math.isnan(expected[number]):
-                # Runs on Ray overlap: what counts is the time since they all began.
-                spent = time.monotonic() - began + (spent if on == "here" else 0)
+                # Runs at once overlap: what counts is the time since they all began.
+                spent = time.monotonic() - began + (0 if together else spent)
                 foreseen += expected[number]
-        if code is None or on == "ray":
+        if code is None or together:
             count = len(missing) - len(left) + (code is None)
             told = _clock(sum(left.values()) * (spent / foreseen if foreseen else 1))
             board.tell(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left")

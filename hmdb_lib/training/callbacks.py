@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 
 from hmdb_lib.data.store import FrameStore
+from hmdb_lib.errors import UserError
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.plots import curves
 from hmdb_lib.progress import Bar
@@ -187,6 +188,36 @@ class Deadline(L.Callback):
         needed = self.judging * self.test_share if is_last else now - self.start
         if needed and now + needed > self.until:
             self.reached = trainer.should_stop = True
+
+
+class LossScale(L.Callback):
+    """Tell how many steps of fp16 overflowed, which are left out, and stop a run in which all do.
+
+    Each such step halves the loss scale, and 2,000 good ones in a row double it.
+    """
+
+    scale, skipped = math.inf, 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the scale after a step. Raises UserError where it has fallen below 1."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is None:
+            return
+        before, self.scale = self.scale, scaler.get_scale()
+        self.skipped += self.scale < before < math.inf
+        if self.scale < 1:
+            raise UserError(
+                f"fp16 overflows at every step: the loss scale has fallen to {self.scale:g}; set train.precision=fp32, or a "
+                "lower train.lr, under a new name=..."
+            )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the steps of this epoch that overflowed."""
+        if self.skipped:
+            print(f"fp16: {self.skipped} steps of this epoch overflowed and were left out; loss scale {self.scale:g}")
+        self.skipped = 0
 
 
 class LiveCurves(L.Callback):

@@ -44,6 +44,21 @@ class WholeCheckpoints(TorchCheckpointIO):
                 raise error.__context__ from error
             raise
 
+    def load_checkpoint(self, path: Any, *options: Any, **more: Any) -> dict[str, Any]:
+        """Called by Lightning, which would forget the best epoch so far of a run whose folder has moved."""
+        checkpoint = super().load_checkpoint(path, *options, **more)
+        for state in checkpoint.get("callbacks", {}).values():
+            if "dirpath" in state:
+                state |= _moved(state, state["dirpath"], os.path.realpath(self.run.checkpoints))
+        return checkpoint
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """Put another folder in the place of one in all paths."""
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(of, before, now) for key, of in value.items()}
+    return value.replace(before, now, 1) if isinstance(value, str) else value
+
 
 class EventLog(TensorBoardLogger):
     """TensorBoard's files in a run's folder; its writing thread has ended when the log is closed, also by a fault.

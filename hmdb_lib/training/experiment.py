@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,9 @@ from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training.batch_size import find_batch_size
-from hmdb_lib.training.callbacks import Deadline, LiveCurves, Patience, Progress, Waiting
+from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
+from hmdb_lib.training.mirror import Mirror
 from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
@@ -138,14 +139,29 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
         if live:
             LiveCurves(run).draw()
         return run
-    if live:
-        callbacks = [*callbacks, LiveCurves(run)]
     device = resolved.device
     if config.train.batch_size == "auto":
         config = config.changed("train", batch_size=find_batch_size(config, device))
     print(f"{device.reason}\nresults: {run.folder}")
+    local = resolved.place.local
+    if not local or (config.train.devices, config.train.machines) != (1, 1):
+        return _trained(resolved, config, callbacks, until, live)
+    mirror = Mirror(Run.of(config, local).folder, run.folder)
+    mirror.fetch()
+    resolved = replace(resolved, run=Run(mirror.local))
+    try:
+        if resolved.state != "finished":  # but not mirrored, when the other disk was away
+            _trained(resolved, config, [*callbacks, mirror], until, live)
+    finally:
+        run = mirror.close()
+    return run
+
+
+def _trained(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback], until: float, live: bool) -> Run:
+    if live:
+        callbacks = [*callbacks, LiveCurves(resolved.run)]
     is_new = resolved.state == "new"
-    run = Run.start(config, resolved.place.results)
+    run = Run.start(config, resolved.run.folder.parents[2])
     try:
         _fit_and_record(resolved, config, callbacks, until)
     except BaseException as error:
@@ -352,7 +368,7 @@ def _trainer(
     last = ModelCheckpoint(run.checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
-    shown = [Progress(), Waiting()] if recorded else []
+    shown = [Progress(), Waiting(), LossScale()] if recorded else []
     return L.Trainer(
         accelerator=_accelerator(device),
         devices=config.train.devices,

@@ -7,9 +7,10 @@ import pytest
 import torch
 from helpers import architectures
 from safetensors.torch import save_file
+from torch import nn
 
 from hmdb_lib import models
-from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE
+from hmdb_lib.models.backbones.video_transformers import TUBELET, VIDEOMAE, PatchProjection
 
 WIDTH, LAYERS, HEADS, _ = VIDEOMAE["videomae_small"]
 NAME_HERE = {"q_bias": "query.bias", "v_bias": "value.bias"}
@@ -76,3 +77,17 @@ def test_a_checkpoint_in_the_hubs_form_fills_every_weight_of_the_encoder(
         here = f"backbone.{stem}.{NAME_HERE.get(last, last)}"
         assert here in filled
         assert torch.equal(own[here], weight), here
+
+
+def test_the_linear_map_of_patches_gives_what_the_convolution_gives_and_learns_alike() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv3d(3, 8, (2, 4, 4), (2, 4, 4))
+    linear, clips = PatchProjection(convolution), torch.randn(2, 3, 5, 9, 12)  # not a whole number of patches
+    assert linear.state_dict().keys() == convolution.state_dict().keys()
+    gradients = []
+    for module in (convolution, linear):
+        convolution.zero_grad()
+        out = module(clips)
+        out.square().sum().backward()
+        gradients.append((out.detach(), convolution.weight.grad))
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)

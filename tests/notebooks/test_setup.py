@@ -38,6 +38,17 @@ def test_an_install_that_fails_is_one_line_that_says_what_to_click(monkeypatch):
         notebook.install(["nowhere>=1"])
 
 
+def test_uv_installs_where_it_is_there_into_this_python_and_leaves_torch(tmp_path, monkeypatch):
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked; cat "$7" >> {tmp_path}/asked\n')
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    notebook.install(["tqdm>=4"])
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith(f"pip install --quiet --python {sys.executable} -c ")
+    assert f"torch=={notebook.installed('torch')}" in asked
+
+
 @pytest.mark.slow
 def test_a_users_error_is_one_line_in_a_notebook(set_up):
     _, outputs = run_cells(ROOT, set_up, "hl.load_config(**{'train.epoch': 3})")

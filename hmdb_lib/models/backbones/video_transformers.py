@@ -71,6 +71,24 @@ class VideoTransformer(Backbone):
         return {key: value for key, value in state if key not in fresh and not key.startswith(self.left_out)}
 
 
+class PatchProjection(nn.Module):
+    """The linear map of patches that a Conv3d is whose stride is its kernel, under the same parameter names.
+
+    Conv3d in half precision is slow in torch 2.9 (and its memory grows); a matrix product is not.
+    """
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias  # D 3 2 16 16, D
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips B 3 T H W to B D T' H' W'; what the last patch does not fill is left out, as by a convolution."""
+        for axis, step in zip((2, 3, 4), self.weight.shape[2:], strict=True):
+            clips = clips.unfold(axis, step, step)  # B 3 T' H' W' 2 16 16
+        patches = clips.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)  # B T' H' W' 3*2*16*16
+        return F.linear(patches, self.weight.flatten(1), self.bias).movedim(4, 1)
+
+
 class VideoMAE(VideoTransformer):
     """VideoMAE's encoder (arXiv 2203.12602): a plain vision transformer over space-time patches.
 
@@ -107,6 +125,8 @@ class VideoMAE(VideoTransformer):
             intermediate_size=4 * width,
         )
         self.videomae = transformers.VideoMAEModel(self.config)
+        patches = self.videomae.embeddings.patch_embeddings
+        patches.projection = PatchProjection(patches.projection)
         table = self.videomae.embeddings.position_embeddings  # 1 M D
         table = table.to(next(self.parameters()).device).transpose(1, 2).contiguous()
         self.register_buffer("positions", table.unflatten(2, self.grid(frames, size)), persistent=False)  # 1 D T' H' W'
