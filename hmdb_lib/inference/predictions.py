@@ -68,7 +68,7 @@ class Predictions:
         keys = ["video", "from, s", "to, s"]
         shown[keys] = shown[keys].mask(shown["rank"] > 1)  # told once
         form = {"from, s": "{:.1f}", "to, s": "{:.1f}", "probability": "{:.2f}"}
-        styled = shown.style.hide(axis="index").format(form, na_rep="")
+        styled = shown.style.hide(axis="index").format(form, na_rep="")  # pyright: ignore[reportArgumentType] - a form a column
         styled = styled.bar(["probability"], vmin=0, vmax=1, color="#9cc9e8")
         return f"<p>{html.escape(self.model)}</p>{styled.to_html()}"
 

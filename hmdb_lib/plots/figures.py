@@ -47,10 +47,11 @@ def read_tables(results: Path) -> list[Table]:
     for file in sorted((results / "tables").glob("*.csv")):
         frozen = file.stem.endswith("-frozen")
         names, _, data = file.stem.removesuffix("-frozen").rpartition("-")
+        named = names.partition("-")[1:]  # of runs that hmdb study was given a name for
         frame = pd.read_csv(file, index_col="row").dropna(subset=["accuracy", "cnn_parameters"])
         runs = {}
         for row, number in frame.runs.items():
-            folders = sorted((results / "runs" / f"{row}{'-frozen' * frozen}").glob(f"{data}-split*"))
+            folders = sorted((results / "runs" / f"{row}{''.join(named)}{'-frozen' * frozen}").glob(f"{data}-split*"))
             runs[str(row)] = [run for run in map(Run, folders) if run.finished][: int(number)]
         if len(frame):
             found.append(Table(names, data, frozen, frame, runs))
