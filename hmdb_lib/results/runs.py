@@ -177,8 +177,9 @@ class Run:
             if table is not None:
                 write_whole(self.folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         write_whole(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        keep = self.config.train.keep if (self.folder / "config.yaml").exists() else "all"
         unneeded = {"all": [], "best": [self.last], "none": [self.last, self.best]}
-        for file in (self.previous, *unneeded[self.config.train.keep]):
+        for file in (self.previous, *unneeded[keep]):
             file.unlink(missing_ok=True)
 
 

@@ -235,7 +235,7 @@ def finish(
     together = on == "ray" or at_once > 1
     logged = to_log or together
     limit = [] if until == math.inf else ["--until", str(until)]
-    written = [Run.of(job.config, place.local or place.results).folder for job in missing]
+    written = [Run.of(job.config, place.local).folder if place.local else job.run.folder for job in missing]
     commands = [
         Command([*job.arguments, *limit], folder / "log.txt" if logged else None)
         for job, folder in zip(missing, written, strict=True)
