@@ -53,6 +53,13 @@ class TrainingModule(L.LightningModule):
         self.config, self.model = config, model
         self.run: Any = run  # a Run wherever epochs are written
         self.resting = [p for name, p in model.named_parameters() if name in loaded and p.requires_grad]
+        self.resting_norms = [
+            module
+            for name, module in model.named_modules()
+            if isinstance(module, _BatchNorm)
+            and f"{name}.running_mean" in loaded
+            and (module.weight is None or module.weight.requires_grad)
+        ]
         self.unreadable: dict[str, str] = {}
         self.precision = ""  # in which the device computes
         self.seen_test = 0  # test videos that the weights it starts from have learned from
@@ -137,10 +144,8 @@ class TrainingModule(L.LightningModule):
     def _rest(self, frozen: bool) -> None:
         for parameter in self.resting:
             parameter.requires_grad_(not frozen)
-        resting = {id(parameter) for parameter in self.resting}
-        for module in self.model.modules():  # the statistics of a batch norm move without a gradient
-            if isinstance(module, _BatchNorm) and id(module.weight) in resting:
-                module.train(not frozen)
+        for norm in self.resting_norms:  # its statistics move without a gradient
+            norm.train(not frozen)
 
     def stop_at_nonsense(self, loss: Tensor) -> None:
         """Raise DivergedError for a loss that is not a finite number."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hmdb_lib import models
-from hmdb_lib.data.video import write_video
+from hmdb_lib.data.video import Size, write_video
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Judged, Tokens, Views, Wanted, settings
@@ -155,7 +155,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_computed(frozen, pl
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=1000))
     forbid_computing(monkeypatch)
     with pytest.raises(
-        DiskError, match=r"data\.features=tokens of 8 videos \(4x4 and pooled take less\) needs 0\.0168 GB"
+        DiskError, match=r"data\.features=tokens of 8 videos \(4x4 and pooled take less\) needs 0\.00419 GB"
     ):
         Tokens(config, model.backbone, CPU, place).of(data, Wanted.views(data, config))
 
@@ -202,7 +202,7 @@ def test_segments_are_read_in_training_evaluation_prediction_and_features(tiny_e
     for clips in (
         next(iter(data.test_dataloader()))["clips"],
         Judged(data, data.tables["test"], config, 1, 1)[0][2],
-        next(iter(Windows([tmp_path / "2.avi"], data.rule, config.data.size, 1, math.inf))).clips,
+        next(iter(Windows([tmp_path / "2.avi"], data.rule, Size.of(config.data), 1, math.inf))).clips,
     ):
         assert (numbers_of(clips) == parts + 2).all()
 
