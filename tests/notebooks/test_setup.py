@@ -17,7 +17,8 @@ def run_cells(folder, *sources):
     """The text that each cell printed, in a kernel of its own that starts in `folder`."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     done = NotebookClient(nbformat.v4.new_notebook(cells=cells), allow_errors=True).execute(cwd=str(folder))
-    return [[output.get("text", output.get("traceback")) for output in cell.outputs] for cell in done.cells]
+    told = [[output.get("text", output.get("traceback")) for output in cell.outputs] for cell in done.cells]
+    return [[text for text in texts if text] for texts in told]  # what is shown and taken away again has none
 
 
 @pytest.fixture
