@@ -77,6 +77,8 @@ class Classifier:
             raise UserError(f"window={window}, clips={clips}, batch_size={batch_size}: all must be more than 0")
         if not isinstance(workers, int):
             workers = min(8, cores(), len(paths)) if len(paths) > 1 else 0
+        if frames is not None and frames < 1:
+            raise UserError(f"frames is {frames}: give 1 or more")
         rule = self.rule if frames is None else self.rule.longer(frames)
         loader = DataLoader(
             Windows(paths, rule, Size.of(config.data), clips, window),

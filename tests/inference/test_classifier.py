@@ -172,9 +172,10 @@ def shell(run, *words):
 
 def test_the_command_prints_the_best_classes_and_the_windows(hybrid_run, long_video, capsys):
     assert shell(hybrid_run, long_video, "--window", 1, "--top", 1) == 0
-    first, *windows = capsys.readouterr().out.splitlines()
+    first, *windows, worth = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{long_video}: ")
     assert len(windows) == 3
+    assert "It knows 2 classes" in worth
 
 
 def test_the_command_prints_json_alone(hybrid_run, tiny_videos, tmp_path, capsys):

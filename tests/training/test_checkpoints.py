@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_a_number_is_told_and_the_last_checkpoint_stays(cut, 
     config, run = cut
     before = run.last.read_bytes()
     monkeypatch.setattr(
-        "hmdb_lib.training.modules.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
+        "hmdb_lib.data.transforms.normalise", lambda clips, mean, std: clips.permute(0, 4, 1, 2, 3) * torch.nan
     )
     with pytest.raises(UserError, match=r"the loss is nan; the last checkpoint is kept\. Lower train\.lr"):
         training.train(config)
