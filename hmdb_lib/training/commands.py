@@ -36,7 +36,9 @@ def _train(arguments: argparse.Namespace) -> int:
     experiment = config.load(arguments.row, arguments.changes, arguments.config)  # a wrong key does not wait for torch
     from hmdb_lib.training.experiment import train  # noqa: PLC0415 - the help must not wait for torch
 
-    return 0 if train(experiment, until=arguments.until).finished else TIME_IS_UP
+    run = train(experiment, until=arguments.until)
+    # Of several machines all but one return before the first has written the run's summary.
+    return 0 if arguments.until == math.inf or run.finished else TIME_IS_UP
 
 
 def _end_with_stdin() -> None:
