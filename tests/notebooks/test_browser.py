@@ -180,10 +180,10 @@ def test_the_first_notebook_trains_without_an_error_on_the_page(opened):
 def test_moving_a_slider_changes_the_models_table(opened):
     notebook = opened("03_model_tour")
     sizer = notebook.cell("hl.widgets.views.model_sizer()")
-    before = sizer.locator("table").inner_text()
+    before = sizer.locator("table").first.inner_text()
     sizer.get_by_role("slider").first.focus()
     notebook.page.keyboard.press("ArrowLeft")
-    notebook.wait_for_change(sizer.locator("table"), before)
+    notebook.wait_for_change(sizer.locator("table").first, before)
     assert notebook.failures() == []
 
 

@@ -290,7 +290,7 @@ def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(changes, who
 
 @pytest.mark.slow
 def test_two_runs_at_once_in_processes_of_their_own_give_the_same_table(changes, whole, place, monkeypatch):
-    monkeypatch.setattr(study, "expect", lambda jobs, missing, place: [1.0] * len(missing))
+    monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1.0] * len(missing))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     study.run(["baseline"], [1], [0, 1], changes, at_once=2)
     assert table_in(place.results) == whole
