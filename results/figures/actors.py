@@ -46,7 +46,7 @@ def picked(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 def sheet(classifier: Classifier, videos: Path, sides: dict[str, pd.DataFrame]) -> Figure:
     """Draw frames under attention, a line a clip, the sides beside each other."""
-    figure = Figure(figsize=(7.2, 1.28 * CLIPS + 0.3), layout="constrained")
+    figure = Figure(figsize=(5.4, 0.98 * CLIPS + 0.3), layout="constrained")
     for part, (title, table) in zip(figure.subfigures(1, len(sides)), sides.items(), strict=True):
         part.suptitle(title, size=8)
         panels = part.subplots(CLIPS, len(FRAMES), squeeze=False)

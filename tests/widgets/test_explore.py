@@ -9,25 +9,12 @@ from helpers.finished_run import write_finished_run
 from helpers.made import made_metrics
 from IPython.display import HTML
 
-from hmdb_lib import environment
 from hmdb_lib.plots.classes import sources_by_part
 from hmdb_lib.plots.clips import attention_moment
 from hmdb_lib.results.metrics import predictions_table
 from hmdb_lib.studies.audit import COLUMNS
-from hmdb_lib.training.experiment import read_data
 from hmdb_lib.training.optim import make_schedule
-from hmdb_lib.widgets import explore, views
-
-
-@pytest.fixture
-def notebook(monkeypatch):
-    """As in a kernel with a browser before it."""
-    monkeypatch.setattr(views, "live", lambda: True)
-
-
-@pytest.fixture
-def data(tiny_config):
-    return read_data(tiny_config(), environment.place())
+from hmdb_lib.widgets import explore
 
 
 @pytest.fixture

@@ -12,19 +12,8 @@ from hmdb_lib import environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.metrics import classes_of, correct
 from hmdb_lib.results.runs import Run
-from hmdb_lib.training.experiment import read_data, resolve
+from hmdb_lib.training.experiment import resolve
 from hmdb_lib.widgets import views as widgets
-
-
-@pytest.fixture
-def notebook(monkeypatch):
-    """As in a kernel with a browser before it."""
-    monkeypatch.setattr(widgets, "live", lambda: True)
-
-
-@pytest.fixture
-def data(tiny_config):
-    return read_data(tiny_config(), environment.place())
 
 
 @pytest.fixture
