@@ -51,11 +51,17 @@ def read_tables(results: Path) -> list[Table]:
         frame = pd.read_csv(file, index_col="row").dropna(subset=["accuracy", "cnn_parameters"])
         runs = {}
         for row, number in frame.runs.items():
-            folders = sorted((results / "runs" / f"{row}{''.join(named)}{'-frozen' * frozen}").glob(f"{data}-split*"))
-            runs[str(row)] = [run for run in map(Run, folders) if run.finished][: int(number)]
+            folders = (results / "runs" / f"{row}{''.join(named)}{'-frozen' * frozen}").glob(f"{data}-split*")
+            runs[str(row)] = [run for run in map(Run, sorted(folders, key=_by_seed)) if run.finished][: int(number)]
         if len(frame):
             found.append(Table(names, data, frozen, frame, runs))
     return found
+
+
+def _by_seed(folder: Path) -> tuple[str, str]:
+    """Sort all splits of a seed before the next seed's, as hmdb study runs them."""
+    split, _, seed = folder.name.rpartition("-seed")
+    return seed, split
 
 
 def draw(results: Path, folder: Path | None = None) -> list[Path]:
