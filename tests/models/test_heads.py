@@ -10,6 +10,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.models.build import VideoModel
 from hmdb_lib.models.explain import grad_cam
+from hmdb_lib.models.heads.perceiver import TokenDropout
 
 CHANNELS, SLOTS, CLASSES = 64, 4, 5
 HEADS = [
@@ -140,3 +141,24 @@ def test_what_does_not_go_together_is_told_in_one_line(name: str, slots: int, op
         models.build_head(name, CHANNELS, slots, CLASSES, **options)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_token_dropout_drops_its_share_keeps_the_mean_and_passes_the_gradient_where_it_kept() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(3, 1001, 333, requires_grad=True)
+    dropped = TokenDropout(0.2)(x)
+    assert dropped.unique().tolist() == [0, 1.25]
+    assert (dropped == 0).float().mean() == pytest.approx(0.2, abs=0.002)  # five standard errors
+    dropped.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, dropped.detach())
+
+
+def test_token_dropout_drops_others_each_time_the_same_after_the_same_seed_and_none_in_evaluation() -> None:
+    x, layer = torch.ones(64, 64), TokenDropout(0.5)
+    torch.manual_seed(1)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first)
+    assert not torch.equal(first, second)
+    assert torch.equal(layer.eval()(x), x)

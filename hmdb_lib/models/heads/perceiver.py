@@ -35,6 +35,18 @@ def fourier_positions(
     return torch.cat([angle.sin(), angle.cos(), position], dim=-1).flatten(-2).to(dtype)
 
 
+class TokenDropout(nn.Dropout):
+    """`nn.Dropout`; on a CPU with 16 random bits a number, where torch's own draws took a third of a head's step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape and the expected value."""
+        if x.device.type != "cpu" or not self.training or not 0 < self.p < 1:
+            return super().forward(x)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        kept = bits[: x.numel()].view(x.shape) >= round(self.p * 2**16) - 2**15
+        return x * (kept.to(x.dtype) / (1 - self.p))
+
+
 class Attention(nn.Module):
     """Multi-head attention of queries B N D over a context B M C; the context of self attention is its own input."""
 
@@ -214,7 +226,7 @@ class Perceiver(Head):
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
         self.token_norm: nn.Module = TokenNorm(channels) if start == "centred" else nn.Identity()
-        self.token_dropout = nn.Dropout(dropout)
+        self.token_dropout = TokenDropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
             self.latents = nn.Parameter(torch.randn(arrays, latents, width) * latent_std)
