@@ -23,9 +23,10 @@ from hmdb_lib.features.store import FeatureStore
 from hmdb_lib.files import require_disk
 from hmdb_lib.models.backbones import Backbone
 from hmdb_lib.models.device import Device
+from hmdb_lib.models.fold import fold_batch_norm
 from hmdb_lib.progress import Bar
 
-VERSION = 2  # raise it whenever the same settings cut or compute other clips
+VERSION = 3  # raise it whenever the same settings cut or compute other clips
 
 
 class Views(TrainClips):
@@ -149,7 +150,7 @@ class Tokens:
 
     @torch.no_grad()
     def _compute(self, data: ClipData, wanted: Wanted, videos: pd.DataFrame) -> Iterator[tuple[str, Tensor]]:
-        config, backbone = self.config, self.backbone.to(self.device.kind).eval()
+        config, backbone = self.config, fold_batch_norm(self.backbone).to(self.device.kind)
         mean_std = config.data.mean_std(backbone)
         at_once = config.train.batch_size if isinstance(config.train.batch_size, int) else 8
         batch_size = max(1, at_once // (wanted.clips or at_once))
