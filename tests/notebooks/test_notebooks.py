@@ -128,6 +128,12 @@ def text_of(output):
     return output.get("text") or output.get("data", {}).get("text/plain", "")
 
 
+def lines_of(output):
+    """What takes up the screen: the lines of a text, the rows of a table, whose text form breaks each of them."""
+    html = output.get("data", {}).get("text/html", "")
+    return html.count("<tr") or len(text_of(output).splitlines())
+
+
 @pytest.mark.slow
 @every_notebook
 def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place, tmp_path, monkeypatch):
@@ -142,7 +148,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_writes_what_it_says(file, place,
     # Not all warnings call themselves one: Lightning's are a place and a sentence.
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
     assert not [output.evalue for output in outputs if output.output_type == "error"]  # what cannot be shown
-    assert max((len(text_of(output).splitlines()) for output in outputs), default=0) <= SCREEN
+    assert max(map(lines_of, outputs), default=0) <= SCREEN
     assert not [o for o in outputs if "<Figure" in text_of(o) and "image/png" not in o.data], "a picture as text"
     assert [pattern for pattern in written(file) if not list(place.glob(pattern))] == []
 
