@@ -16,52 +16,43 @@ from hmdb_lib.files import whole_file
 from hmdb_lib.plots import architecture, classes
 from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
 from hmdb_lib.results.runs import Run
+from hmdb_lib.results.tables import read_written
 
 ACROSS = 4  # rows of a table beside each other
 
 
 class Table(NamedTuple):
-    """Hold a table of a results folder: its names, its data set and whether backbones were frozen, its numbers."""
+    """Hold a table of a results folder: its names, its data set and what follows that (`-frozen`), its numbers, its runs."""
 
     names: str
     data: str
-    frozen: bool
+    kinds: str
     frame: pd.DataFrame
     runs: dict[str, list[Run]]
 
     @property
     def stem(self) -> str:
         """Return the name of its files."""
-        return f"{self.names}-{self.data}{'-frozen' * self.frozen}"
+        return f"{self.names}-{self.data}{self.kinds}"
 
     @property
     def title(self) -> str:
         """Say which data, and how many."""
         videos, sources = self.frame.videos.max(), self.frame.sources.max()
-        return f"{self.data}{', frozen' * self.frozen}: {videos:.0f} test videos of {sources:.0f} sources"
+        return f"{self.data}{self.kinds.replace('-', ', ')}: {videos:.0f} test videos of {sources:.0f} sources"
 
 
 def read_tables(results: Path) -> list[Table]:
     """Read all tables of a results folder, with their finished runs; rows without one are left out."""
     found = []
     for file in sorted((results / "tables").glob("*.csv")):
-        frozen = file.stem.endswith("-frozen")
-        names, _, data = file.stem.removesuffix("-frozen").rpartition("-")
-        named = names.partition("-")[1:]  # of runs that hmdb study was given a name for
-        frame = pd.read_csv(file, index_col="row").dropna(subset=["accuracy", "cnn_parameters"])
-        runs = {}
-        for row, number in frame.runs.items():
-            folders = (results / "runs" / f"{row}{''.join(named)}{'-frozen' * frozen}").glob(f"{data}-split*")
-            runs[str(row)] = [run for run in map(Run, sorted(folders, key=_by_seed)) if run.finished][: int(number)]
+        written = read_written(file)
+        frame = written.frame.dropna(subset=["accuracy", "cnn_parameters"])
+        names = f"{written.names}{'-' * bool(written.name)}{written.name}"
+        runs = {row: [run for run in written.runs[row] if run.finished] for row in map(str, frame.index)}
         if len(frame):
-            found.append(Table(names, data, frozen, frame, runs))
+            found.append(Table(names, written.data, written.kinds, frame, runs))
     return found
-
-
-def _by_seed(folder: Path) -> tuple[str, str]:
-    """Sort all splits of a seed before the next seed's, as hmdb study runs them."""
-    split, _, seed = folder.name.rpartition("-seed")
-    return seed, split
 
 
 def draw(results: Path, folder: Path | None = None) -> list[Path]:

@@ -24,7 +24,6 @@ from hmdb_lib.results.metrics import best_epoch, classes_of
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import compare, measure_test
 
-CAPTION = re.compile(r" on (\S+?),? .*?split ([\d, ]+), seed ([\d, ]+);")  # of a table: its data, splits and seeds
 NAMED = 3  # differing numbers of a table that are told
 
 
@@ -80,32 +79,18 @@ def check_run(run: Run) -> list[str]:
 def check_table(file: Path) -> list[str]:
     """List what of a table in <results>/tables does not follow from the predictions of its runs in <results>/runs."""
     try:
-        table = pd.read_csv(file, index_col="row")
-        told = CAPTION.search(file.with_suffix(".md").read_text(encoding="utf-8"))
-        if not told:
-            return [
-                f"{file.with_suffix('.md').name} does not say of which splits and seeds it is; run hmdb study again"
-            ]
-        data, splits, seeds = told[1], *(set(map(int, of.split(","))) for of in told.groups()[1:])
-        names, _, kinds = file.stem.rpartition(f"-{data}")
-        names, _, name = names.partition("-")
-        suffix, end = f"-{name}" * bool(name) + "-frozen" * ("-frozen" in kinds), kinds.replace("-frozen", "")
-        own = [str(row) for row in table.index if " runs averaged)" not in row and ": " not in row]
-        folders = {
-            row: [
-                Run(file.parents[1] / "runs" / f"{row}{suffix}" / f"{data}-split{split}-seed{seed}{end}")
-                for split in sorted(splits)
-                for seed in sorted(seeds)
-            ]
-            for row in own
-        }
-        runs = {row: [run for run in of_row if run.finished] for row, of_row in folders.items()}
+        written = tables.read_written(file)
+        table, own = written.frame, list(written.runs)
+        runs = {row: [run for run in of_row if run.finished] for row, of_row in written.runs.items()}
         faults = [
-            f"row {row}: {run.folder.name} is {told}" for row in own for run in runs[row] for told in _unfit(run, kinds)
+            f"row {row}: {run.folder.name} is {told}"
+            for row in own
+            for run in runs[row]
+            for told in _unfit(run, written.kinds)
         ]
         references = {str(row): str(to) for row, to in table.reference[own].dropna().items()}
         reference = next((to for to in references.values() if to not in references), own[0])
-        judged = config.of_tables(names.split("+"), "judged")
+        judged = config.of_tables(written.names.split("+"), "judged")
         for row, _, way in (label.partition(": ") for label in table.index if ": " in label):
             judged[row] = [*dict.fromkeys([*judged.get(row, ()), way])]
         expected = tables.study(runs, reference, references, judged)

@@ -1,9 +1,10 @@
 """Tables as a reader wants them: our numbers beside the published ones. Needs no torch."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -24,6 +25,7 @@ from hmdb_lib.results.statistics import (
     run_spreads,
 )
 
+CAPTION = re.compile(r" on (\S+?),? .*?split ([\d, ]+), seed ([\d, ]+);")  # of a table: its data, splits and seeds
 PUBLISHED = shipped("results/published.csv")
 # What a perceiver's attention does: column -> value of summary.json.
 LOOKED = {
@@ -74,6 +76,43 @@ def read_table(name: str | None = None, results: Path | None = None) -> pd.DataF
     stem = max(read, key=lambda stem: read[stem].videos.max())
     read[stem].attrs["name"] = stem
     return read[stem]
+
+
+class Written(NamedTuple):
+    """Hold a table that `hmdb study` wrote, and the runs that its caption names, row by row, finished or not.
+
+    `kinds` follows the data set in its file's name (`-frozen`); `name` is the one that the runs were given, or empty.
+    """
+
+    names: str
+    name: str
+    data: str
+    kinds: str
+    frame: pd.DataFrame
+    runs: dict[str, list[Run]]
+
+
+def read_written(file: Path) -> Written:
+    """Read a file of results/tables with the runs beside it, seed by seed. Raises UserError where its caption names none."""
+    frame = pd.read_csv(file, index_col="row")
+    page = file.with_suffix(".md")
+    told = CAPTION.search(page.read_text(encoding="utf-8")) if page.is_file() else None
+    if not told:
+        raise UserError(f"{page}: does not say of which splits and seeds the table is; run hmdb study again")
+    data, splits, seeds = told[1], *(sorted({int(number) for number in of.split(",")}) for of in told.groups()[1:])
+    names, _, kinds = file.stem.rpartition(f"-{data}")
+    names, _, name = names.partition("-")
+    suffix, end = f"-{name}" * bool(name) + "-frozen" * ("-frozen" in kinds), kinds.replace("-frozen", "")
+    runs = {
+        row: [
+            Run(file.parents[1] / "runs" / f"{row}{suffix}" / f"{data}-split{split}-seed{seed}{end}")
+            for seed in seeds
+            for split in splits
+        ]
+        for row in map(str, frame.index)
+        if " runs averaged)" not in row and ": " not in row
+    }
+    return Written(names, name, data, kinds, frame, runs)
 
 
 def cost_text(costs: pd.DataFrame) -> str:

@@ -89,7 +89,7 @@ def _find(name: str, results: Path) -> tuple[figures.Table, str]:
         f"clips of {data.frames} x {data.crop} x {data.crop}; epoch chosen on {train.choose_on}; a video is judged by "
         f"{config.evaluate.clips} clips."
     )
-    return figures.Table(name, data.name, config.frozen, frame, {row: [run]}), protocol
+    return figures.Table(name, data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol
 
 
 def _row(runs: list[Run]) -> str:

@@ -25,6 +25,9 @@ def write_results(folder: Path, videos: Path | str = "nowhere") -> Path:
             run.finish(predictions, summary | {"commit": "abc", "versions": {"torch": "2.8"}})
             of_row.append(run)
     tables.write_study(
-        tables.study(runs, "baseline"), "tiny", "As it was done.", folder / "tables" / "depth-tiny-frozen"
+        tables.study(runs, "baseline"),
+        "tiny",
+        "depth on tiny, split 1, 2, seed 0; as it was done.",
+        folder / "tables" / "depth-tiny-frozen",
     )
     return folder

@@ -49,7 +49,7 @@ def test_a_report_needs_no_other_file_and_plays_its_clips(page):
 
 
 def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page):
-    assert "As it was done." in page
+    assert "as it was done." in page
     assert "no difference is shown, for the interval holds zero." in page
     assert "Does attention over the CNN" in page
     assert "0:02:00" in page
