@@ -286,6 +286,7 @@ def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device
             precision=PRECISION[device.precision],
             logger=False,
             callbacks=[Progress()],
+            enable_progress_bar=False,
             enable_checkpointing=False,
             enable_model_summary=False,
         ).test(module, data, verbose=False)

@@ -53,7 +53,9 @@ def test_ways_with_the_same_clips_are_computed_once_and_earlier_ways_stay(run, m
 def test_the_command_judges_each_way_and_all_together(run, capsys):
     assert main(["rejudge", str(run.folder), MAJORITY, CONSECUTIVE, "train.device=cpu"]) == 0
     assert list(run.judged) == [OWN_WAY, MAJORITY, CONSECUTIVE, f"{MAJORITY} {CONSECUTIVE}"]
-    assert f"{MAJORITY} {CONSECUTIVE}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{MAJORITY} {CONSECUTIVE}" in printed
+    assert "Testing" not in printed, "Lightning's own bar beside ours"
 
 
 @pytest.mark.parametrize(
