@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import av
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -56,7 +57,7 @@ def write(classifier: "Classifier", video: Path | str, file: Path | str, latents
         else:
             rule = classifier.rule
             seconds = rule.seconds(scan(video).fps)
-            write_video(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
+            _write(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
 
 
 def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path | str, count: int = 3) -> None:
@@ -73,7 +74,13 @@ def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path 
     frames = stream_frames(prediction.video, np.arange(timeline.frames), size)
     with whole_file(file, keep_suffix=True) as part:
         written = (write_on(frame, lines[window]) for frame, window in zip(frames, windows, strict=True))
-        write_video(part, written, timeline.fps)
+        _write(part, written, timeline.fps)
+
+
+def _write(file: Path, frames: Iterator[np.ndarray], fps: float) -> None:
+    """Encode as H.264, which browsers play, where the container and the build of FFmpeg have it."""
+    h264 = file.suffix != ".avi" and "libx264" in av.codecs_available
+    write_video(file, frames, fps, "libx264" if h264 else "mpeg4")
 
 
 def _check_ending(file: Path, known: tuple[str, ...]) -> None:
@@ -92,6 +99,6 @@ def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Se
         # In a window shorter than a clip, the clip's end only starts over, unless the clip is stretched.
         share = 1 if classifier.rule.short == "stretch" else min(1, (item.end - item.start) / seconds)
         new = math.ceil(len(clip) * share)
-        pictures = overlay_frames(clip.numpy(), maps(classifier, clip, latents))[:new]
+        pictures = overlay_frames(clip.numpy(), maps(classifier, clip, latents))[:new, : data.crop // 2 * 2]  # even
         times = math.ceil(HEIGHT / data.crop)
         yield from pictures.repeat(times, axis=1).repeat(times, axis=2)

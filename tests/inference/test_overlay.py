@@ -1,5 +1,6 @@
 """Where a trained model looked, written over the video."""
 
+import av
 import numpy as np
 import pytest
 from helpers import architectures
@@ -85,6 +86,15 @@ def test_names_and_bars_are_written_onto_the_whole_video(run, classifier, video,
     change = (after - before).mean((0, 1), where=np.arange(224)[:, None, None] < 12)
     assert change[2] > change[0] + 5  # the bar is blue
     assert np.abs(after[60:] - before[60:]).mean() < 15
+
+
+@pytest.mark.skipif("libx264" not in av.codecs_available, reason="this build of FFmpeg has no libx264")
+def test_an_mp4_is_of_the_kind_that_browsers_play(classifier, video, tmp_path):
+    overlay.write_labelled(classifier, classifier.predict(video).videos[0], tmp_path / "labelled.mp4")
+    overlay.write(classifier, video, tmp_path / "seen.mp4")
+    for name in ("labelled", "seen"):
+        with av.open(tmp_path / f"{name}.mp4") as container:
+            assert container.streams.video[0].codec_context.name == "h264"
 
 
 def test_a_labelled_video_says_where_an_answer_is_too_unsure(classifier, video, tmp_path, monkeypatch):
