@@ -243,7 +243,10 @@ def study(
     ours.loc[compared, "p_holm"] = holm(
         ours.p[compared].to_numpy(float), planned=len(runs) - 1 + sum(map(len, (judged or {}).values()))
     )
-    ours["best_on_validation"] = _best_on_validation(ours)
+    cuts = {row: {run.config.data.group for run in of_row} for row, of_row in runs.items()}
+    cut = cuts.get(reference, next(iter(cuts.values()), set()))
+    alike = [cuts.get(row) == cut for row in ours.index]
+    ours["best_on_validation"] = ours.index.isin(_best_on_validation(ours[alike]))
     return ours.join(theirs).rename_axis("row")
 
 
@@ -353,15 +356,15 @@ def _against(reference: str, versus: Comparison) -> dict[str, Any]:
     }
 
 
-def _best_on_validation(table: pd.DataFrame) -> pd.Series:
-    """Mark the row with the highest validation accuracy, of equals the lowest loss; none chosen on the test part.
+def _best_on_validation(table: pd.DataFrame) -> pd.Index:
+    """Name the row with the highest validation accuracy, of equals the lowest loss; none chosen on the test part.
 
-    A row with fewer runs than others has other validation videos, which may be easier: it is none.
+    `table` has the rows whose videos are cut by the same sources: a validation part that leaks flatters itself. A row
+    with fewer runs than others has other validation videos, which may be easier: it is none.
     """
     fair = table[(table.chosen_on == "validation") & table.validation_accuracy.notna()]
     fair = fair[fair.runs == fair.runs.max()]
-    best = fair.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).index[:1]
-    return pd.Series(table.index.isin(best), table.index)
+    return fair.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).index[:1]
 
 
 def _accuracy(line: Any) -> str:

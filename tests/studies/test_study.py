@@ -122,6 +122,15 @@ def test_a_row_with_fewer_runs_is_not_set_off_because_its_validation_videos_may_
     assert table.best_on_validation.to_dict() == {"cross1_self1": True, "self1": False}
 
 
+def test_a_row_whose_videos_are_cut_by_other_sources_is_not_set_off(place, tiny_videos):
+    (plain,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
+    (leaking,) = study.plan(["self1"], [1], [0], [*tiny(tiny_videos), "data.group=(.*)"], place)
+    pretend(plain, 6, validation=0.5)
+    pretend(leaking, 9, validation=0.9)
+    table = tables.study({"baseline": [plain.run], "self1": [leaking.run]}, "baseline")
+    assert table.best_on_validation.to_dict() == {"baseline": True, "self1": False}
+
+
 def test_what_was_missing_of_the_data_stays_in_the_caption(place, tiny_videos):
     (job,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
     pretend(job, 6, shortfall="51 classes, 1,498 of 1,530 test videos: 32 missing")
