@@ -32,6 +32,8 @@ _ONE_THREAD: dict[str, Any] = {"threads": 1} if _PYAV >= 17 else {}
 # Some of HMDB51's metadata is not UTF-8. From PyAV 19 on that is no error, and there is no such option.
 _ANY_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if _PYAV < 19 else {}
 
+PLAYED = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers play the first
+
 # libav counts quantisers in units of 118 (FF_QP2LAMBDA).
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from hmdb_lib.data.transforms import even_crops
-from hmdb_lib.data.video import Size, VideoError, scan, stream_frames, write_video
+from hmdb_lib.data.video import PLAYED, Size, VideoError, scan, stream_frames, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.inference.predictions import Prediction, answer
@@ -79,8 +78,7 @@ def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path 
 
 def _write(file: Path, frames: Iterator[np.ndarray], fps: float) -> None:
     """Encode as H.264, which browsers play, where the container and the build of FFmpeg have it."""
-    h264 = file.suffix != ".avi" and "libx264" in av.codecs_available
-    write_video(file, frames, fps, "libx264" if h264 else "mpeg4")
+    write_video(file, frames, fps, "mpeg4" if file.suffix == ".avi" else PLAYED)
 
 
 def _check_ending(file: Path, known: tuple[str, ...]) -> None:
