@@ -84,7 +84,7 @@ class TrainClips(Dataset):
 
 
 class EvaluationClips(TrainClips):
-    """Many clips a video, the same each time. Indexed by video number.
+    """Read the clips that a video is judged by, the same each time. Indexed by video number.
 
     `clips` is a number of evenly spread ones, `all` for so many that every frame is seen, or `consecutive`.
     """
@@ -183,15 +183,15 @@ class ClipData(L.LightningDataModule):
         self.workers = workers if isinstance(workers, int) else min(8, cores())
 
     def listed(self, part: str) -> pd.DataFrame:
-        """The listed videos of a part: those of `tables`, then those that are not on disk."""
+        """List the videos of a part: those of `tables`, then those that are not on disk."""
         return pd.concat([self.tables[part], self.absent[self.absent.role == part]], ignore_index=True)
 
     def files(self, part: str) -> list[Path]:
-        """The video files of a part: train, validation or test."""
+        """List the video files of a part: train, validation or test."""
         return [self.folder / path for path in self.tables[part].path]
 
     def train_dataloader(self) -> DataLoader:
-        """Random clips; a last batch that is not full is left out (its videos come in another epoch)."""
+        """Load random clips; a last batch that is not full is left out (its videos come in another epoch)."""
         dataset = self._training_clips()
         classes = self.tables["train"].target.tolist() if self.balanced else None
         sampler = EpochSampler(len(dataset), self.seed, self._epoch, *self._share(), classes)
@@ -203,7 +203,7 @@ class ClipData(L.LightningDataModule):
         return self._evaluation_loader(self.choose_on, self.validation_clips)
 
     def test_dataloader(self) -> DataLoader:
-        """All the clips that each test video is judged by."""
+        """Load all the clips that each test video is judged by."""
         return self._evaluation_loader("test", self.test_clips)
 
     def _evaluation_loader(self, role: str, clips: int | str) -> DataLoader:

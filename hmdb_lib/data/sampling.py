@@ -46,7 +46,7 @@ class ClipRule:
         return replace(self, frames=frames, clip_seconds=seconds)
 
     def whole(self, timeline: Timeline) -> np.ndarray:
-        """Frame indices (T,) of a video from its first frame to its last, as one clip of whatever length it takes.
+        """Give the frame indices (T,) of a video from its first frame to its last, as one clip of whatever length it takes.
 
         A video that is shorter than a clip gives that clip. With segments it is the middle frame of each.
         """
@@ -59,7 +59,7 @@ class ClipRule:
         return np.searchsorted(timeline.times, moments + 1e-6, side="right") - 1
 
     def random(self, timeline: Timeline, draw: float) -> np.ndarray:
-        """Frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where.
+        """Draw the frame indices (T,) of a clip that starts anywhere it fits; `draw` in [0, 1) says where.
 
         With segments it seeds where in its part each frame lies.
         """
@@ -68,7 +68,7 @@ class ClipRule:
         return self._at(timeline, draw * self._room(timeline))
 
     def consecutive(self, timeline: Timeline) -> np.ndarray:
-        """Frame indices (clips, T) of clips one after the other from the start, without a last, shorter one.
+        """Give the frame indices (clips, T) of clips one after the other from the start, without a last, shorter one.
 
         How the published study cut its test videos: most are judged by their first clip alone.
         """
@@ -77,7 +77,7 @@ class ClipRule:
         return np.stack([self._at(timeline, number * length) for number in range(count)])
 
     def spread(self, timeline: Timeline, count: int | None) -> np.ndarray:
-        """Frame indices (count, T) of clips from the first frame to the last, evenly spaced; one clip is centred.
+        """Give the frame indices (count, T) of clips from the first frame to the last, evenly spaced; one clip is centred.
 
         `count` None gives as many clips as it takes for every frame of the video to be in one. With segments, clip k of
         n takes the frame in the middle of the k-th of n equal pieces of each part.
@@ -93,7 +93,7 @@ class ClipRule:
         return np.stack([self._at(timeline, start) for start in starts])
 
     def judging(self, timeline: Timeline, clips: int | str) -> np.ndarray:
-        """Frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
+        """Give the frame indices (clips, T) of those that a video is judged by: a number of them, `all` or `consecutive`."""
         if clips == "consecutive":
             return self.consecutive(timeline)
         if clips != "all" and (not isinstance(clips, int) or clips < 1):

@@ -140,7 +140,7 @@ def keep_classes(videos: pd.DataFrame, classes: Sequence[str], root: Path) -> pd
 
 
 def limit_training(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
-    """Training videos of at most `count` a class, drawn by the seed; the other parts stay as they are.
+    """Keep at most `count` training videos a class, drawn by the seed; the other parts stay as they are.
 
     A larger count keeps the videos of a smaller one.
     """
@@ -152,7 +152,7 @@ def limit_training(videos: pd.DataFrame, count: int | None, seed: int) -> pd.Dat
 
 
 def limit_sources(videos: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
-    """Training videos of at most `count` sources alone, drawn by the seed; the other parts stay as they are.
+    """Keep the training videos of at most `count` sources, drawn by the seed; the other parts stay as they are.
 
     A larger count keeps the sources of a smaller one, so that a learning curve adds videos and takes none away.
     """
@@ -162,7 +162,7 @@ def limit_sources(videos: pd.DataFrame, count: int | None, seed: int) -> pd.Data
 
 
 def limit(videos: pd.DataFrame, count: int | None) -> pd.DataFrame:
-    """At most `count` present videos of a class in each part, the first in the table's order."""
+    """Keep at most `count` present videos of a class in each part, the first in the table's order."""
     videos = videos[videos.present]
     return (videos if count is None else videos.groupby(["role", "label"]).head(count)).reset_index(drop=True)
 

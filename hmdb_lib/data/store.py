@@ -30,7 +30,7 @@ TRAILER = struct.Struct("<II8s")
 
 
 class Source(Protocol):
-    """Whatever gives frames by index: video files or a frame store, in `folder`."""
+    """Give frames by index: of video files or of a frame store, in `folder`."""
 
     folder: Path
 
@@ -220,7 +220,7 @@ def encode(frame: np.ndarray, quality: int) -> bytes:
 
 
 def decode(images: list[memoryview], shape: tuple[int, int, int]) -> np.ndarray:
-    """JPEG images, all of one shape (H, W, C), as uint8 T H W C. Raises ValueError."""
+    """Decode JPEG images, all of one shape (H, W, C), to uint8 T H W C. Raises ValueError."""
     frames = np.empty((len(images), *shape), np.uint8)
     for image, frame in zip(images, frames, strict=True):
         simplejpeg.decode_jpeg(image, buffer=frame)

@@ -31,7 +31,7 @@ def random_crop_flip(clips: Tensor, crop: int, flip: bool) -> Tensor:
 
 
 def even_crops(clips: Tensor, crop: int, count: int) -> Tensor:
-    """`count` square crops of each clip, evenly along its longer side, centred on the other; one is the centre.
+    """Cut `count` square crops of each clip, evenly along its longer side, centred on the other; one is the centre.
 
     uint8 B T H W C in, (B count) T crop crop C out; the crops of a clip follow one another.
     """
@@ -47,7 +47,7 @@ def even_crops(clips: Tensor, crop: int, count: int) -> Tensor:
 
 
 def normalise(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 B T H W C to float32 B C T H W, zero mean and unit deviation by channel (`mean`, `std` in 0..1).
+    """Normalize uint8 B T H W C to float32 B C T H W, zero mean and unit deviation by channel (`mean`, `std` in 0..1).
 
     Only the view changes order, so the result is channels-last in memory: the fast layout of 3D convolutions.
     """
@@ -68,14 +68,14 @@ def augment(
 
 
 def rand_augment(clips: Tensor) -> Tensor:
-    """RandAugment (arXiv 1909.13719) as torchvision has it, drawn once a clip; uint8 B T H W C in and out."""
+    """Apply RandAugment (arXiv 1909.13719) as torchvision has it, drawn once a clip; uint8 B T H W C in and out."""
     augment = v2.RandAugment()
     changed = [augment(tv_tensors.Video(clip.permute(0, 3, 1, 2))) for clip in clips]  # T C H W
     return torch.stack(changed).permute(0, 1, 3, 4, 2).as_subclass(Tensor)  # B T H W C
 
 
 def erase(clips: Tensor, chance: float) -> Tensor:
-    """Random erasing (arXiv 1708.04896): with this chance a clip loses one box, the same in all its frames.
+    """Erase at random (arXiv 1708.04896): with this chance a clip loses one box, the same in all its frames.
 
     Normalised float B C T H W in and out; the box becomes zero, the mean colour.
     """
@@ -86,7 +86,7 @@ def erase(clips: Tensor, chance: float) -> Tensor:
 
 
 def mix(clips: Tensor, labels: Tensor, classes: int, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Mixup (arXiv 1710.09412), CutMix (arXiv 1905.04899), or either by a coin if both are on.
+    """Blend clips by mixup (arXiv 1710.09412) or CutMix (arXiv 1905.04899); where both are on, each half of the time.
 
     Each number is the Beta parameter, 0 for off. Normalised float B C T H W in and out; the targets are the labels
     (B,), or with mixing their shares (B, classes).

@@ -151,7 +151,7 @@ def read_frames(
 def stream_frames(
     path: Path | str, wanted: np.ndarray, size: Size | tuple[int, int] | int | None = None
 ) -> Iterator[np.ndarray]:
-    """`read_frames` one by one, for videos too long to hold: uint8 H W C, at rising indices without repetition."""
+    """Read frames as `read_frames` does, one by one, for videos too long to hold: uint8 H W C, at rising indices without repetition."""
     if wanted[0] < 0:
         raise VideoError(f"{path}: frame {wanted[0]} was asked for, but frames count from 0")
     scaler, given, first = VideoReformatter(), 0, None

@@ -12,7 +12,7 @@ from hmdb_lib.models.heads import Head, build_head
 
 
 class VideoModel(nn.Module):
-    """A backbone, which turns clips into tokens, and a head, which reads them.
+    """Join a backbone, which turns clips into tokens, and a head, which reads them.
 
     Attributes:
         mean, std: RGB in 0..1 that the backbone's weights expect.
@@ -29,11 +29,11 @@ class VideoModel(nn.Module):
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Return the name that errors use."""
         return f"{self.backbone.name} with the head {self.head.name}"
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalized clips B 3 T H W to logits B classes."""
+        """Map normalized clips B 3 T H W to logits B classes."""
         return self.head(self.backbone(clips))
 
     def attention_maps(self, clips: Tensor) -> list[Tensor]:
@@ -41,18 +41,18 @@ class VideoModel(nn.Module):
         return self.head.attention_maps(self.backbone(clips))
 
     def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by cnn, cross_attention, self_attention and classifier."""
+        """List all parameters by cnn, cross_attention, self_attention and classifier."""
         parts = {"cnn": []} | self.head.components()
         parts[self.backbone.component] = [*self.backbone.parameters(), *parts[self.backbone.component]]
         return parts
 
     @property
     def last_layer(self) -> int:
-        """The head's number among the layers, see `layer_of`."""
+        """Return the head's number among the layers, see `layer_of`."""
         return len(self.backbone.parts())
 
     def layer_of(self, name: str) -> int:
-        """How deep a parameter sits, for layer-wise learning-rate decay: 0 the backbone's first part, then upwards."""
+        """Number the layer of a parameter, for layer-wise learning-rate decay: 0 the backbone's first part, then upwards."""
         path = name.removeprefix("backbone.")
         return self.last_layer if path == name else self.backbone.layer_of(path)
 
@@ -90,7 +90,7 @@ def build(
 
 
 def channels_last(model: nn.Module) -> nn.Module:
-    """Lay the kernels of convolutions out as they are fastest, in place; returns the model."""
+    """Lay out the kernels of convolutions channels last, in place; return the model."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             module.to(memory_format=torch.channels_last if isinstance(module, nn.Conv2d) else torch.channels_last_3d)

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense."""
+"""Compute what a model costs: parameters, FLOPs, tokens, time and memory, by component where that makes sense."""
 
 import copy
 import math
@@ -24,7 +24,7 @@ COMPONENTS = ("cnn", "cross_attention", "self_attention", "classifier")
 
 
 def count(model: Any) -> dict[str, int]:
-    """Parameters of a built model by component, their `total`, and how many of them are `trainable`."""
+    """Count the parameters of a built model by component, their `total`, and those that are `trainable`."""
     parts = {name: sum(p.numel() for p in parameters) for name, parameters in model.components().items()}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return parts | {"total": sum(parts.values()), "trainable": trainable}
@@ -59,7 +59,7 @@ def attention_size(model: Any, frames: int, size: int) -> dict[str, int]:
 
 
 def flops(model: Any, frames: int, size: int) -> dict[str, int]:
-    """FLOPs (2 x multiply-adds) of one forward pass of one clip, by component and in `total`.
+    """Count the FLOPs (2 x multiply-adds) of one forward pass of one clip, by component and in `total`.
 
     Convolutions and matrix products are counted, as torch's counter does; norms, activations and the pool are not.
     Nothing is computed: the model is copied to the meta device.
@@ -85,7 +85,7 @@ def flops(model: Any, frames: int, size: int) -> dict[str, int]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], classes: int = 51) -> pd.DataFrame:
-    """One line a row: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
+    """Tabulate the rows: parameters by component, total, trainable, FLOPs (with a column a component) and tokens.
 
     Args:
         rows: row -> arguments of `build`; its frames and size are the clip that FLOPs are for.
@@ -112,7 +112,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], classes: int = 51) -> pd.DataFr
 def measure(
     make: Callable[[], nn.Module], frames: int, size: int, *, repeats: int = 3, passes: Sequence[str] = PASSES
 ) -> dict[str, float]:
-    """Seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together, on the CPU.
+    """Measure seconds (median) and peak memory (bytes) of a forward pass, and of forward and backward together, on the CPU.
 
     The keys are seconds_forward, seconds_training, bytes_forward, bytes_training. A fresh process does the work in
     fp32, so that its peak is this model's alone: weights, activations, gradients, no optimizer. It is what the process

@@ -28,7 +28,7 @@ class Device:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision as torch names it."""
+        """Return the precision as torch names it."""
         return DTYPES[self.precision]
 
     def autocast(self) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""Where in a clip a trained model looks: attention of the latents, attention rollout, Grad-CAM."""
+"""Map where in a clip a trained model looks: attention of the latents, attention rollout, Grad-CAM."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from hmdb_lib.models.heads.perceiver import Attention, Perceiver
 
 
 def latent_maps(model: VideoModel, clips: Tensor, latents: Sequence[int] | None = None) -> Tensor:
-    """What each latent of the last cross attention, or each of those chosen, looks at, on the clip's frames: B N T H W.
+    """Map what each latent of the last cross attention, or each of those chosen, looks at, on the clip's frames: B N T H W.
 
     Normalized clips B 3 T H W in; values as `attention_maps` of the head gives them (without cross attention the class
     token's, N = 1), scaled up between the cells of its coarse grid. Raises UserError for a head without attention, and
@@ -28,7 +28,7 @@ def latent_maps(model: VideoModel, clips: Tensor, latents: Sequence[int] | None 
 
 
 def attention_spread(head: Perceiver, tokens: Tensor) -> Tensor:
-    """How widely each clip's latents look, and how much alike: B 2, means over latents and cross attentions.
+    """Measure how widely each clip's latents look, and how much alike: B 2, means over latents and cross attentions.
 
     First the entropy of a latent's attention as a share of the largest (1: all places alike, 0: one place alone), then
     the share of it that the next latent has on the same places (1: both look alike). Tokens B T' H' W' C in. With
@@ -47,7 +47,7 @@ def attention_spread(head: Perceiver, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def rollout(model: VideoModel, clips: Tensor) -> Tensor:
-    """How much of each token of the backbone has reached what the classifier reads: B T' H' W', sum 1.
+    """Measure how much of each token of the backbone has reached what the classifier reads: B T' H' W', sum 1.
 
     Attention rollout (arXiv 2005.00928): every layer passes on half of what each token held and half of what it
     attends to, the mean over heads. Latents and class token start empty, so a latent holds its first cross attention
@@ -89,7 +89,7 @@ def rollout(model: VideoModel, clips: Tensor) -> Tensor:
 
 
 def grad_cam(model: VideoModel, clips: Tensor, classes: Tensor | None = None) -> Tensor:
-    """Which tokens of the backbone speak for a class: B T' H' W', not negative (Grad-CAM, arXiv 1610.02391).
+    """Map which tokens of the backbone raise a class's logit: B T' H' W', not negative (Grad-CAM, arXiv 1610.02391).
 
     Normalized clips B 3 T H W and class numbers (B,) in; without `classes` each clip's most probable one.
     """
@@ -105,12 +105,12 @@ def grad_cam(model: VideoModel, clips: Tensor, classes: Tensor | None = None) ->
 
 
 def overview(model: VideoModel, clips: Tensor) -> Tensor:
-    """Where a model looks, B T' H' W', not negative: attention rollout with the head perceiver, Grad-CAM with others."""
+    """Map where a model looks, B T' H' W', not negative: attention rollout with the head perceiver, Grad-CAM with others."""
     return (rollout if isinstance(model.head, Perceiver) else grad_cam)(model, clips)
 
 
 def to_frames(maps: Tensor, clips: Tensor) -> Tensor:
-    """Maps B T' H' W' or B N T' H' W' on the grid of the features, scaled up to the clips' own T H W."""
+    """Scale maps B T' H' W' or B N T' H' W' from the grid of the features to the clips' own T H W."""
     channels = maps if maps.dim() == 5 else maps[:, None]
     return F.interpolate(channels, size=clips.shape[2:], mode="trilinear").reshape(*maps.shape[:-3], *clips.shape[2:])
 

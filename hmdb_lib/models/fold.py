@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it: the same outputs, one pass over the activations less."""
+"""Fold batch norm into the convolution before it: the same outputs, one pass over the activations less."""
 
 import copy
 from itertools import pairwise
@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy for inference alone, in evaluation mode; a model without such pairs comes back as it is.
+    """Copy a model for inference alone, in evaluation mode, without the batch norms that stand behind a convolution.
 
     A pair is a 3D convolution, or a group of layers that ends in one, with a batch norm right behind it in an
     `nn.Sequential`; or a 2D convolution with timm's norm-and-activation behind it.

@@ -1,4 +1,4 @@
-"""Learning without labels: most of a clip is hidden, and the model says what is there (arXiv 2203.12602)."""
+"""Learn without labels: most of a clip is hidden, and the model predicts what is there (arXiv 2203.12602)."""
 
 import math
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ Cell = tuple[int, int, int]  # frames, pixels, pixels that one token stands for
 
 
 class Guess(NamedTuple):
-    """What a model says of the hidden cells, B M P (normalised as the target is), where they are, and its loss."""
+    """Hold what a model predicts of the hidden cells, B M P (normalized as the target is), where they are, and its loss."""
 
     loss: Tensor
     pixels: Tensor
@@ -24,7 +24,7 @@ class Guess(NamedTuple):
 
 
 def tubes(batch: int, grid: tuple[int, int, int], share: float, device: torch.device | str) -> Tensor:
-    """Which tokens are hidden, B M: the same random places in every time slot, so that no neighbour in time tells.
+    """Draw which tokens are hidden, B M: the same random places in every time slot, so that no neighbour in time shows them.
 
     `share` of the places, rounded, at least one hidden and one to be seen.
     """
@@ -36,19 +36,19 @@ def tubes(batch: int, grid: tuple[int, int, int], share: float, device: torch.de
 
 
 def cut(clips: Tensor, cell: Cell) -> Tensor:
-    """Clips B C T H W as cells, B M (t h w) C, in the order of the tokens."""
+    """Cut clips B C T H W into cells, B M (t h w) C, in the order of the tokens."""
     x = clips.unflatten(4, (-1, cell[2])).unflatten(3, (-1, cell[1])).unflatten(2, (-1, cell[0]))
     return x.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(1, 3)  # B C T' t H' h W' w -> B M (t h w) C
 
 
 def paste(cells: Tensor, cell: Cell, grid: tuple[int, int, int]) -> Tensor:
-    """The inverse of `cut`."""
+    """Put cells together again: the inverse of `cut`."""
     x = cells.unflatten(2, cell).unflatten(1, grid)  # B T' H' W' t h w C
     return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 def pixel_targets(clips: Tensor, cell: Cell) -> Tensor:
-    """What is to be said of each cell, B M P: its pixels, normalised by cell and channel (arXiv 2203.12602, 3.3)."""
+    """Compute the target of each cell, B M P: its pixels, normalized by cell and channel (arXiv 2203.12602, 3.3)."""
     cells = cut(clips, cell)
     mean, deviation = _spread(cells)
     return ((cells - mean) / deviation).flatten(2)
@@ -59,7 +59,7 @@ def _spread(cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Masked(nn.Module):
-    """What both families share: an `encoder`, which is what is kept, the grid of its tokens and what they stand for."""
+    """Share what both families have: an `encoder`, which is what is kept, the grid of its tokens and what they stand for."""
 
     def __init__(self, encoder: VideoModel, cell: Cell, grid: tuple[int, int, int], share: float) -> None:
         super().__init__()
@@ -68,22 +68,22 @@ class Masked(nn.Module):
         self.mean, self.std = encoder.mean, encoder.std
 
     def components(self) -> dict[str, list[nn.Parameter]]:
-        """The encoder's parts; what is new here counts with the classifier, which it stands in for."""
+        """List the encoder's parameters; what is new here counts with the classifier, in whose place it is."""
         parts = self.encoder.components()
         inside = {id(parameter) for parameter in self.encoder.parameters()}
         return parts | {"classifier": [p for p in self.parameters() if id(p) not in inside]}
 
     def guess(self, clips: Tensor, hidden: Tensor) -> Guess:
-        """Normalised clips B 3 T H W and which tokens are hidden, B M, to what the model says of these."""
+        """Predict the hidden tokens, B M, of normalized clips B 3 T H W."""
         raise NotImplementedError
 
     def forward(self, clips: Tensor) -> Guess:
-        """The same with tubes drawn by lot."""
+        """Predict tubes that are drawn at random."""
         return self.guess(clips, tubes(len(clips), self.grid, self.share, clips.device))
 
     @torch.no_grad()
     def picture(self, clips: Tensor, guess: Guess) -> tuple[Tensor, Tensor]:
-        """The clips as the model saw them (hidden cells at the mean colour), and as it fills them in: B 3 T H W.
+        """Draw the clips as the model saw them (hidden cells at the mean colour), and as it fills them in: B 3 T H W.
 
         A guess is of normalised pixels; for looking at, each hidden cell gets its own mean and deviation back.
         """
@@ -98,7 +98,7 @@ class Masked(nn.Module):
 
 
 class MaskedPerceiver(Masked):
-    """The latents of a perceiver read the few tokens that are not hidden; queries of positions ask them what is elsewhere.
+    """Read the tokens that are not hidden with a perceiver's latents; queries of positions read the hidden ones from them.
 
     Hidden cells are blanked in the clip too: a token knows its surroundings far beyond its own cell. The decoder
     is one cross attention from position queries (Fourier features of every cell) to the latents, and a linear layer.
@@ -150,7 +150,7 @@ class MaskedPerceiver(Masked):
 
 
 class MaskedVideoMAE(Masked):
-    """VideoMAE as its authors pretrain it: the encoder sees the open tokens alone, a narrow transformer the rest.
+    """Pretrain VideoMAE as its authors do: the encoder sees the open tokens alone, a narrow transformer all of them.
 
     Args:
         encoder: VideoMAE with any head; its transformer learns.

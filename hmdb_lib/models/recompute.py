@@ -1,4 +1,4 @@
-"""Activation checkpointing: memory for time. Blocks keep their input alone, and are computed again in the backward pass."""
+"""Checkpoint activations: less memory, more time. Blocks keep their input alone, and are computed again in the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +14,7 @@ from hmdb_lib.models.heads.perceiver import AttentionLayer
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Let each part of the backbone and each attention layer do so in training; gradients and statistics stay the same."""
+    """Checkpoint each part of the backbone and each attention layer in training; gradients and statistics stay the same."""
     parts = [part for module in model.modules() if isinstance(module, Backbone) for part in module.parts()]
     for module in [*parts, *(module for module in model.modules() if isinstance(module, AttentionLayer))]:
         module.forward = _Recomputed(module)

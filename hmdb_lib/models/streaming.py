@@ -1,4 +1,4 @@
-"""A video of any length through a model in memory that does not grow: the cross attention reads it in parts."""
+"""Read a video of any length in memory that does not grow: the cross attention reads it in parts."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ from hmdb_lib.models.heads.perceiver import AttentionLayer, Perceiver
 
 
 class RunningAttention:
-    """softmax(q k^T / sqrt(d)) v over keys and values that come in parts, in memory of the queries alone.
+    """Compute softmax(q k^T / sqrt(d)) v over keys and values that come in parts, in memory of the queries alone.
 
     Online softmax (arXiv 1805.02867): sums are kept relative to the largest score so far, and scaled down whenever a
     larger one comes. `q` is B heads N d.
@@ -24,7 +24,7 @@ class RunningAttention:
         self.values = torch.zeros_like(self.q)
 
     def add(self, k: Tensor, v: Tensor) -> None:
-        """Keys and values of one part, B heads M d."""
+        """Add the keys and values of one part, B heads M d."""
         scores = self.q @ k.float().transpose(-1, -2)  # B heads N M
         largest = torch.maximum(self.largest, scores.amax(-1, keepdim=True))
         before, now = (self.largest - largest).exp(), (scores - largest).exp()
@@ -33,7 +33,7 @@ class RunningAttention:
         self.largest = largest
 
     def result(self) -> Tensor:
-        """B heads N d."""
+        """Return the attention over all parts so far, B heads N d."""
         return self.values / self.weight
 
 
@@ -41,7 +41,7 @@ class RunningAttention:
 def classify_in_parts(
     model: VideoModel, parts: Callable[[], Iterable[Tensor]], frames: int, *, batch: int = 1
 ) -> Tensor:
-    """Logits (B, classes) of `batch` videos that come in parts, each normalised clips B 3 t H W of `frames` in all.
+    """Classify `batch` videos that come in parts (logits B classes), each normalised clips B 3 t H W of `frames` in all.
 
     The backbone sees each part on its own, the attention all of them: equal to one attention over the tokens of all
     parts. Each cross attention of the head goes through `parts()` once. Parts but the last must hold a multiple of

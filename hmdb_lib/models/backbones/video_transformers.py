@@ -40,7 +40,7 @@ def _transformers() -> ModuleType:
 
 
 class VideoTransformer(Backbone):
-    """What they share: weights from the Hugging Face hub, under the names of the class `published`."""
+    """Share what these have in common: weights from the Hugging Face hub, under the names of the class `published`."""
 
     component = "self_attention"
     hub = True
@@ -72,7 +72,7 @@ class VideoTransformer(Backbone):
 
 
 class PatchProjection(nn.Module):
-    """The linear map of patches that a Conv3d is whose stride is its kernel, under the same parameter names.
+    """Map patches linearly, as a Conv3d does whose stride is its kernel, under the same parameter names.
 
     Conv3d in half precision is slow in torch 2.9 (and its memory grows); a matrix product is not.
     """
@@ -82,7 +82,7 @@ class PatchProjection(nn.Module):
         self.weight, self.bias = convolution.weight, convolution.bias  # D 3 2 16 16, D
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Clips B 3 T H W to B D T' H' W'; what the last patch does not fill is left out, as by a convolution."""
+        """Map clips B 3 T H W to B D T' H' W'; what the last patch does not fill is left out, as by a convolution."""
         for axis, step in zip((2, 3, 4), self.weight.shape[2:], strict=True):
             clips = clips.unfold(axis, step, step)  # B 3 T' H' W' 2 16 16
         patches = clips.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4)  # B T' H' W' 3*2*16*16
@@ -90,7 +90,7 @@ class PatchProjection(nn.Module):
 
 
 class VideoMAE(VideoTransformer):
-    """VideoMAE's encoder (arXiv 2203.12602): a plain vision transformer over space-time patches.
+    """Map clips by VideoMAE's encoder (arXiv 2203.12602): a plain vision transformer over space-time patches.
 
     Parameter names are those of `VideoMAEForVideoClassification`. Positions are the fixed sines and cosines of the
     grid given by `frames` and `size`; clips of other sizes interpolate them.
@@ -153,7 +153,7 @@ class VideoMAE(VideoTransformer):
 
 
 def pretraining_form(backbone: VideoMAE) -> nn.Module:
-    """`VideoMAEForPreTraining` of `transformers` round the very encoder of `backbone`, with the decoder of the paper.
+    """Build `VideoMAEForPreTraining` of `transformers` round the very encoder of `backbone`, with the decoder of the paper.
 
     Four layers of half the width, pixels normalised by patch (arXiv 2203.12602, 4.1 and table 2).
     """
@@ -175,7 +175,7 @@ def pretraining_form(backbone: VideoMAE) -> nn.Module:
 
 
 class VJEPA2Encoder(VideoTransformer):
-    """The encoder of V-JEPA 2 (arXiv 2506.09985): a vision transformer with rotary positions.
+    """Map clips by the encoder of V-JEPA 2 (arXiv 2506.09985): a vision transformer with rotary positions.
 
     Args:
         name: a key of `VJEPA2`: ViT-L, ViT-H or ViT-g.
@@ -216,7 +216,7 @@ class VJEPA2Encoder(VideoTransformer):
 
 
 class XCLIPVision(VideoTransformer):
-    """What X-CLIP (arXiv 2208.02816) knows of a video: one vector a frame, T' = T and H' = W' = 1.
+    """Map a video by X-CLIP's vision part (arXiv 2208.02816): one vector a frame, T' = T and H' = W' = 1.
 
     The vectors are those that its own protocol averages: a vision transformer over each frame, whose class tokens talk
     to those of the other frames, a projection, and a transformer over time. So the head `pool` reads what

@@ -14,7 +14,7 @@ class TokenNorm(nn.BatchNorm1d):
         super().__init__(channels, affine=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to tokens of the same shape."""
+        """Map tokens B T' H' W' C to tokens of the same shape."""
         return super().forward(tokens.flatten(0, 3)).view(tokens.shape)
 
 
@@ -38,18 +38,18 @@ class Head(nn.Module):
 
     @property
     def streams(self) -> bool:
-        """Whether it can read the tokens of a long video in parts (see `hmdb_lib.models.streaming`)."""
+        """Tell whether it can read the tokens of a long video in parts (see `hmdb_lib.models.streaming`)."""
         return False
 
     def components(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by cross_attention, self_attention and classifier."""
+        """List all parameters by cross_attention, self_attention and classifier."""
         parts: dict[str, list[nn.Parameter]] = {"cross_attention": [], "self_attention": [], "classifier": []}
         for name, parameter in self.named_parameters():
             parts[self.part_of.get(name.partition(".")[0], "classifier")].append(parameter)
         return parts
 
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
-        """Where its attention looks, a map B N T' H' W' for each layer that reads the tokens.
+        """Give where its attention looks: a map B N T' H' W' for each layer that reads the tokens.
 
         Raises UserError for a head without attention.
         """

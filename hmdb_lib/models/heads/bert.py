@@ -1,4 +1,4 @@
-"""3D CNN + BERT: a transformer in place of the average over time (arXiv 2008.01232)."""
+"""Read tokens as 3D CNN + BERT does: a transformer in place of the average over time (arXiv 2008.01232)."""
 
 from functools import partial
 from typing import ClassVar
@@ -12,7 +12,7 @@ from hmdb_lib.models.heads.base import Head
 
 
 class Bert(Head):
-    """Tokens, averaged over space alone, as a sequence over time that a class token reads.
+    """Average tokens over space alone, and read them over time with a class token.
 
     Args:
         channels, slots, classes: see `Head`; there are learned positions for so many slots, other lengths interpolate
@@ -57,7 +57,7 @@ class Bert(Head):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to logits B classes."""
+        """Map tokens B T' H' W' C to logits B classes."""
         x = tokens.mean((2, 3))  # B T' C
         batch, times, _ = x.shape
         positions = self.positions
@@ -75,7 +75,7 @@ class Bert(Head):
 
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
-        """What the class token looks at in the last layer, the mean over heads: B 1 T' 1 1, its share on itself left out."""
+        """Give what the class token looks at in the last layer, the mean over heads: B 1 T' 1 1, its share on itself left out."""
         maps = []
 
         def keep(layer: nn.TransformerEncoderLayer, inputs: tuple[Tensor]) -> None:

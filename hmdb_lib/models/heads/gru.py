@@ -1,4 +1,4 @@
-"""A recurrent network over time, the head that courses teach first."""
+"""Read tokens with a recurrent network over time, the head that courses teach first."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from hmdb_lib.models.heads.base import Head
 
 
 class GRU(Head):
-    """Tokens averaged over space alone, read in the order of time; a linear layer reads the last state.
+    """Average tokens over space alone and read them in the order of time; a linear layer reads the last state.
 
     Args:
         channels, slots, classes: see `Head`.
@@ -23,6 +23,6 @@ class GRU(Head):
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to logits B classes."""
+        """Map tokens B T' H' W' C to logits B classes."""
         states, _ = self.gru(tokens.mean((2, 3)))  # B T' D
         return self.classifier(states[:, -1])

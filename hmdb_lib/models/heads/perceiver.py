@@ -20,7 +20,7 @@ POSITION = 3 * (2 * BANDS + 1)  # channels of a position
 def fourier_positions(
     grid: Sequence[int], device: torch.device, dtype: torch.dtype, part: slice = slice(None), *, between: bool = False
 ) -> Tensor:
-    """Where each cell of a grid lies: sine, cosine and the position itself, for each of three axes.
+    """Give where each cell of a grid lies: sine, cosine and the position itself, for each of three axes.
 
     Positions run from -1 to 1 on each axis, frequencies from 1 to MAX_FREQ / 2 half turns (arXiv 2103.03206, 3.2).
     Returns a tensor of shape (*grid, POSITION), of which `part` keeps a stretch of the first axis;
@@ -36,7 +36,7 @@ def fourier_positions(
 
 
 class TokenDropout(nn.Dropout):
-    """`nn.Dropout`; on a CPU with 16 random bits a number, where torch's own draws took a third of a head's step."""
+    """Drop as `nn.Dropout`; on a CPU with 16 random bits a number: torch's own draws took a third of a head's step."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape and the expected value."""
@@ -48,7 +48,7 @@ class TokenDropout(nn.Dropout):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries B N D over a context B M C; the context of self attention is its own input."""
+    """Attend with several heads from queries B N D to a context B M C; that of self attention is its own input."""
 
     def __init__(self, width: int, context: int, heads: int, dropout: float, head_width: int = 64) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(heads * head_width, width)
 
     def split(self, x: Tensor) -> Tensor:
-        """B N (heads d) to B heads N d."""
+        """Split B N (heads d) to B heads N d."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B heads N d
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
@@ -71,13 +71,13 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, context: Tensor) -> Tensor:
-        """How much each query looks at each key: B heads N M, each row summing to 1. For looking inside only."""
+        """Give how much each query looks at each key: B heads N M, each row summing to 1. To look inside only."""
         q, k = self.split(self.q(x)), self.split(self.kv(context).chunk(2, dim=-1)[0])
         return (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
 
 
 class GEGLU(nn.Module):
-    """One half of the channels gated by the other (arXiv 2002.05202)."""
+    """Gate one half of the channels by the other (arXiv 2002.05202)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the last axis."""
@@ -86,7 +86,7 @@ class GEGLU(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """Attention and feed-forward, each with a norm before it and a residual path round it.
+    """Apply attention and feed-forward, each with a norm before it and a residual path round it.
 
     With `context` (its width C) it is a cross attention, without it a self attention.
     """
@@ -111,7 +111,7 @@ class AttentionLayer(nn.Module):
         self.drop = nn.Sequential(nn.Dropout(dropout), StochasticDepth(drop_path, "row"))
 
     def forward(self, x: Tensor, context: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """Queries x: B N D, context: B M C (cross attention only). Returns B N D.
+        """Map queries x B N D, with a context B M C (cross attention only), to B N D.
 
         `queries` computes the first so many queries alone: the same numbers, without the work for the rest.
         """
@@ -135,13 +135,13 @@ class AttentionLayer(nn.Module):
         nn.init.zeros_(out.bias)
 
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What follows the attention: both residual paths and the feed-forward, B N D."""
+        """Apply what follows the attention: both residual paths and the feed-forward, B N D."""
         x = x + self.drop(attended)
         return x + self.drop(self.feed_forward(x))
 
 
 class Perceiver(Head):
-    """Tokens with Fourier positions -> cross attention from learned latents -> self attention -> classifier.
+    """Read tokens with Fourier positions: cross attention from learned latents, self attention, classifier.
 
     A class token joins the latents in the self-attention layers and passes by the cross attentions; it is what the
     classifier reads. Without self attention the mean of the latents is read instead (and there is no class token).
@@ -256,22 +256,22 @@ class Perceiver(Head):
 
     @property
     def streams(self) -> bool:
-        """See `Head.streams`: where a cross attention reads all tokens, and nothing grows with time."""
+        """See `Head.streams`: true where a cross attention reads all tokens, and nothing grows with time."""
         return len(self.cross) > 0 and not self.over_time and self.pooled is mean
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to logits B classes."""
+        """Map tokens B T' H' W' C to logits B classes."""
         return self.classify(self.attend(tokens), self.pooled(tokens))
 
     def classify(self, read: Tensor, pool: Tensor) -> Tensor:
-        """What the attention gives, B D, and what `pooled` gives, to logits B classes."""
+        """Map what the attention gives, B D, and what `pooled` gives, to logits B classes."""
         read = self.norm(read)
         if self.gated:
             return self.fc(pool + self.gate(read))
         return self.classifier(read)
 
     def attend(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to what the classifier reads, B D."""
+        """Map tokens B T' H' W' C to what the classifier reads, B D."""
         if not self.cross:
             x = self.token_dropout(self.token_norm(tokens).flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
@@ -285,7 +285,7 @@ class Perceiver(Head):
         return self.read_out(self.through_groups(lambda cross, x: cross(x, context), len(tokens), len(context)))
 
     def context(self, tokens: Tensor, start: int = 0, slots: int | None = None, before: Tensor | None = None) -> Tensor:
-        """Tokens B T' H' W' C with their positions behind them, then the differences where there are any: B M C+P.
+        """Give tokens B T' H' W' C their positions, and add the differences where there are any: B M C+P.
 
         Of a longer video these are the time slots from `start` on, of `slots` in all, and `before` is the slot that
         precedes them, B 1 H' W' C.
@@ -306,7 +306,7 @@ class Perceiver(Head):
     def through_groups(
         self, read: Callable[[Any, Tensor], Tensor], batch: int, rows: int, *, every: bool = False
     ) -> Tensor:
-        """The latents, and the class token before them where there is self attention, behind all groups: B 1+N D.
+        """Pass latents through all groups, the class token before them where there is self attention: B 1+N D.
 
         `read(cross, x)` lets the latents x, `rows` N D, look at the tokens; rows is the batch, or B T' where latents
         read each time slot on its own. Of the very last layer only the class token is computed, unless `every`.
@@ -329,7 +329,7 @@ class Perceiver(Head):
         return x
 
     def read_out(self, x: Tensor) -> Tensor:
-        """Of what `through_groups` gives, what the classifier reads: the class token, or the mean of the latents, B D."""
+        """Take what the classifier reads of what `through_groups` gives: the class token, or the mean of the latents, B D."""
         return x[:, 0] if len(self.layers) else x.mean(1)
 
     def _with_class_token(self, x: Tensor) -> Tensor:
@@ -343,7 +343,7 @@ class Perceiver(Head):
 
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
-        """Where the head looks: for each cross attention a map B N T' H' W'; each latent's map sums to 1.
+        """Give where the head looks: for each cross attention a map B N T' H' W'; each latent's map sums to 1.
 
         With `latents_over_time` each time slot of a map sums to 1. Without cross attention the one map is the class
         token's in the last layer, B 1 T' H' W', the mean over heads, its share on itself left out.
@@ -368,7 +368,7 @@ class Perceiver(Head):
         return [self.on_grid(attention, grid) for attention in maps]
 
     def on_grid(self, weights: Tensor, grid: Sequence[int]) -> Tensor:
-        """Weights over all tokens, B N M, as maps B N T' H' W'; those of a difference go to the later slot."""
+        """Lay weights over all tokens, B N M, out as maps B N T' H' W'; those of a difference go to the later slot."""
         places = math.prod(grid)
         maps = weights[:, :, :places].unflatten(2, grid)
         if self.differences:

@@ -1,4 +1,4 @@
-"""Heads without attention: the average of the tokens, and how the tokens change over time."""
+"""Read tokens without attention: the average of the tokens, and how the tokens change over time."""
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def mean_and_change(tokens: Tensor) -> Tensor:
 
 
 class Pool(Head):
-    """The average over all places and times, then one linear layer.
+    """Average over all places and times, then one linear layer.
 
     Args:
         channels, slots, classes: see `Head`.
@@ -47,13 +47,13 @@ class Pool(Head):
             nn.init.zeros_(self.fc.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to logits B classes."""
+        """Map tokens B T' H' W' C to logits B classes."""
         pooled = mean(tokens)
         return self.fc(self.dropout(self.norm(pooled) if hasattr(self, "norm") else pooled))
 
 
 class PoolChange(Head):
-    """`mean_and_change` of the tokens, then one linear layer.
+    """Read `mean_and_change` of the tokens with one linear layer.
 
     Args:
         channels, slots, classes: see `Head`; two slots or more.
@@ -69,5 +69,5 @@ class PoolChange(Head):
         self.fc = nn.Linear(3 * channels, classes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens B T' H' W' C to logits B classes."""
+        """Map tokens B T' H' W' C to logits B classes."""
         return self.fc(mean_and_change(tokens))
