@@ -1,4 +1,4 @@
-"""Define the data commands: download, verify, extract, sample, pairs.
+"""Define the data commands: download, verify, extract, pack, unpack, sample, pairs.
 
 Only the standard library is imported before a command runs, so that help needs neither pandas nor PyAV nor torch.
 """
@@ -65,6 +65,14 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--part", type=_part, default=(1, 1), metavar="K/N", help="extract the K-th of N parts, for N machines"
     )
+
+    parser = command("pack", _pack, "pack prepared data into few large files, for another session")
+    parser.add_argument("folder", nargs="?", type=Path, help="default: this machine's data folder")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: hmdb_packed beside the results, on Drive")
+
+    parser = command("unpack", _unpack, "bring packed data back to the local disk")
+    parser.add_argument("source", nargs="?", type=Path, help="default: where pack writes, or a Kaggle input")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: this machine's data folder")
 
     parser = command("sample", _sample, "draw the sample data set")
     parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
@@ -144,6 +152,18 @@ def _extract(arguments: argparse.Namespace) -> None:
     size = arguments.short_side or Size(height, width, not arguments.no_antialias)
     setting = Setting(size, None if arguments.raw else arguments.quality)
     extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from data_prep.pack import pack
+
+    pack(arguments.folder, arguments.to)
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from data_prep.pack import unpack
+
+    unpack(arguments.source, arguments.to)
 
 
 def _sample(arguments: argparse.Namespace) -> None:

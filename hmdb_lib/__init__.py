@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from data_prep.extract import extract_frames as extract_frames
     from data_prep.hmdb51.download import get_hmdb51 as get_hmdb51
     from data_prep.hmdb51.verify import Whole as Whole, find_problems as find_problems
+    from data_prep.pack import pack as pack, unpack as unpack
     from hmdb_lib import plots as plots, widgets as widgets
     from hmdb_lib.config import list_rows as list_rows, load_config as load_config
     from hmdb_lib.doctor import examine as examine
@@ -56,6 +57,7 @@ _NAMES = {
     "data_prep.extract": "extract_frames",
     "data_prep.hmdb51.download": "get_hmdb51",
     "data_prep.hmdb51.verify": "Whole find_problems",
+    "data_prep.pack": "pack unpack",
     "hmdb_lib.config": "list_rows load_config",
     "hmdb_lib.doctor": "examine",
     "hmdb_lib.environment": "place",

@@ -33,6 +33,11 @@ class Place:
         given = os.environ.get("HMDB_LOCAL", "/content/runs" if DRIVE in self.results.parents else None)
         return Path(given).expanduser() if given else None
 
+    @property
+    def packed(self) -> Path:
+        """The folder of prepared data that another session brings back: beside the results, which outlive this one."""
+        return self.results.parent / "hmdb_packed"
+
 
 def place() -> Place:
     """Find the folders of this machine; the environment's `HMDB_DATA` and `HMDB_RESULTS` name others.

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from data_prep.hmdb51.download import get_hmdb51
+from data_prep.pack import unpack
 from hmdb_lib import config, environment
 from hmdb_lib.config import Config
 from hmdb_lib.features import probe as probes
@@ -58,7 +59,7 @@ def first_hour(
     if not quick and "data.dataset" not in config.parse(words):
         words.append("data.dataset=hmdb51")
         root = place.data / "hmdb51"
-        steps.run("data", lambda: [str(get_hmdb51(root))], done=lambda: (root / "videos").is_dir())
+        steps.run("data", lambda: _fetch(root), done=lambda: (root / "videos").is_dir())
     by_split = [_frozen(PROBED, split, words, file) for split in splits]
     steps.run("features", lambda: _compute(by_split))
     steps.run("probes", lambda: [line for experiment in by_split for line in _probe(experiment)])
@@ -71,6 +72,11 @@ def first_hour(
     else:
         print("heads: no time is left for them; the same call goes on")
     return [line for line in findings if line.startswith("finding")]
+
+
+def _fetch(root: Path) -> list[str]:
+    unpack()
+    return [str(get_hmdb51(root))]
 
 
 def calibrate(accuracies: np.ndarray, theirs: float) -> tuple[bool, str]:

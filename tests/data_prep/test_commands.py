@@ -13,7 +13,7 @@ from data_prep.drawn.pairs import PAIRS, make_pairs
 from data_prep.drawn.sample import make_sample
 from data_prep.extract import Setting
 
-COMMANDS = ["download", "verify", "extract", "sample", "pairs"]
+COMMANDS = ["download", "verify", "extract", "pack", "unpack", "sample", "pairs"]
 
 
 def parse(*words):

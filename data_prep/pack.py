@@ -1,0 +1,209 @@
+"""Pack prepared data into a few large files, on Drive or for a Kaggle data set, and bring them back in another session.
+
+A pack is a folder of tar files, `<name>.pack` (Kaggle unpacks what ends in .tar), and `index.json`, which holds each
+one's bytes, SHA-256 and files. Both ways an interrupted call is simply repeated, and no file that is seen is torn.
+"""
+
+import hashlib
+import json
+import shutil
+import tarfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hmdb_lib import environment
+from hmdb_lib.data.find import is_hidden
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals, require_disk, whole_file
+from hmdb_lib.progress import Bar
+
+PART = 2**30  # bytes of files in a part, about
+BUFFER = 2**20
+INDEX, INPUTS = "index.json", Path("/kaggle/input")
+
+
+def pack(folder: Path | str | None = None, to: Path | str | None = None) -> Path:
+    """Pack what a data folder holds, and another pack of it does not, into parts of about 1 GiB; return their folder.
+
+    Linked folders (a Kaggle input) and hidden files are left out. What was packed before and is not in `folder` stays.
+
+    Args:
+        folder: None: this machine's data, with frame stores and tokens.
+        to: None: `hmdb_packed` beside this machine's results, which on Colab is on Drive.
+
+    Raises UserError, and DiskError before anything is written.
+
+    Example:
+        >>> hl.pack()
+
+    """
+    place = environment.place()
+    folder, to = Path(folder or place.data).resolve(), Path(to or place.packed).resolve()
+    here, kept = _sizes(folder), {}
+    if not here or to.is_relative_to(folder):
+        raise UserError(f"{folder}: " + ("cannot hold its own pack; name another folder" if here else "holds no files"))
+    before = _read(to)["parts"] if (to / INDEX).exists() else {}
+    for name, part in before.items():
+        changed = next((path for path, size in part["files"].items() if here.get(path, size) != size), None)
+        fault = f"{changed} differs from that in {folder}" if changed else _fault(to / name, part)
+        if not fault:
+            kept[name] = part
+        elif not part["files"].keys() <= here.keys():
+            raise UserError(f"{to / name}: {fault}, and {folder} lacks other files of it; pack to another folder")
+    known = {path for part in kept.values() for path in part["files"]}
+    new = {path: size for path, size in here.items() if path not in known}
+    with report_refusals(to), Bar(desc="pack", total=sum(new.values()), unit="B", unit_scale=True) as bar:
+        to.mkdir(parents=True, exist_ok=True)
+        require_disk(to, sum(new.values()), "the pack")
+        _write_index(to, kept, not new)
+        for old in (*to.glob(".*.part"), *(to / name for name in before if name not in kept)):  # of a killed call, too
+            old.unlink(missing_ok=True)
+        parts = list(_parts(new))
+        for number, files in enumerate(parts, 1):
+            name = f"{uuid.uuid4().hex[:12]}.pack"
+            with whole_file(to / name) as part, part.open("wb") as file:
+                hashed: Any = _Hashed(file)
+                with tarfile.open(fileobj=hashed, mode="w|", bufsize=BUFFER) as tar:
+                    for path, size in files.items():
+                        tar.add(folder / path, path, recursive=False)
+                        bar.update(size)
+                size = file.tell()
+            kept[name] = {"bytes": size, "sha256": hashed.sha256.hexdigest(), "files": files}
+            _write_index(to, kept, number == len(parts))
+    print(f"packed: {to}, {len(kept)} parts, {len(new):,} files of {sum(new.values()) / 1e9:.3g} GB are new")
+    return to
+
+
+def unpack(source: Path | str | None = None, to: Path | str | None = None) -> None:
+    """Bring a pack's files that are not there yet.
+
+    Args:
+        source: a pack's folder; None: where `pack` writes, or below a Kaggle input; where nothing is, a line says so.
+        to: None: this machine's data folder.
+
+    Raises UserError for a part that is missing or torn and for other data in the way, and DiskError.
+
+    Example:
+        >>> hl.unpack()
+
+    """
+    place = environment.place()
+    to, inputs = Path(to or place.data).resolve(), INPUTS.glob if source is None else lambda _: ()
+    usual = Path(source or place.packed)
+    found = (
+        usual / INDEX,
+        *(file for depth in ("*", "*/*/*") for file in inputs(f"{depth}/{place.packed.name}/{INDEX}")),
+    )
+    folder = next((file.parent for file in found if file.exists()), None)
+    if folder is None:
+        if source is not None:
+            raise UserError(f"{usual}: is no pack, it has no {INDEX}; hmdb pack makes one")
+        print(f"nothing is packed in {usual}")
+        return
+    index, here = _read(folder), _sizes(to)
+    files = {path: size for part in index["parts"].values() for path, size in part["files"].items()}
+    if other := next((path for path, size in files.items() if here.get(path, size) != size), None):
+        raise UserError(f"{to / other}: differs from that in {folder}; move it away, or unpack to another folder")
+    missing = {name: part for name, part in index["parts"].items() if not part["files"].keys() <= here.keys()}
+    for name, part in missing.items():
+        if fault := _fault(folder / name, part):
+            raise UserError(f"{folder / name}: {fault}; copy it there again, or pack again where the data are")
+    size = sum(part["bytes"] for part in missing.values())
+    scratch = to / ".unpack"
+    with report_refusals(to), Bar(desc="unpack", total=size, unit="B", unit_scale=True) as bar:
+        to.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        require_disk(to, size, "unpacking")
+        for name, part in missing.items():
+            _unpack(folder / name, part, scratch)
+            for path in part["files"]:
+                (to / path).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / path).replace(to / path)
+            shutil.rmtree(scratch)
+            bar.update(part["bytes"])
+    told = "" if index["whole"] else ", which is not all: packing was broken off, repeat it where the data are"
+    print(f"unpacked: {len(missing)} of {len(index['parts'])} parts, {size / 1e9:.3g} GB, from {folder} to {to}{told}")
+
+
+class _Hashed:
+    """Hash what is read from a file, or written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.sha256.update(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+
+def _unpack(file: Path, part: dict[str, Any], scratch: Path) -> None:
+    """Unpack a part into `scratch`, which is removed where the part is not the one that was packed."""
+    try:
+        with file.open("rb") as packed:
+            hashed: Any = _Hashed(packed)
+            with tarfile.open(fileobj=hashed, mode="r|", bufsize=BUFFER) as tar:
+                tar.extractall(scratch, filter="data")
+            while hashed.read(BUFFER):
+                pass
+        whole = hashed.sha256.hexdigest() == part["sha256"]
+    except tarfile.TarError:
+        whole = False
+    if not whole:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise UserError(f"{file}: torn, its SHA-256 is another; copy it there again, or remove it and pack again")
+
+
+def _fault(file: Path, part: dict[str, Any]) -> str:
+    """Tell what is wrong with a part, without reading it."""
+    if not file.exists():
+        return "is missing"
+    return (
+        "" if file.stat().st_size == part["bytes"] else f"torn: has {file.stat().st_size:,} of {part['bytes']:,} bytes"
+    )
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(_files(folder))}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_symlink() or is_hidden(path.name):
+            continue
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _parts(sizes: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Share files out to parts, in their order."""
+    files, held = {}, 0
+    for path, size in sizes.items():
+        files[path] = size
+        held += size
+        if held >= PART:
+            yield files
+            files, held = {}, 0
+    if files:
+        yield files
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return {"whole": index["whole"], "parts": index["parts"]}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / INDEX}: is no index of a pack, or torn; pack again, to another folder") from None
+
+
+def _write_index(folder: Path, parts: dict[str, Any], whole: bool) -> None:
+    with whole_file(folder / INDEX) as part:
+        part.write_text(json.dumps({"whole": whole, "parts": parts}), encoding="utf-8")
