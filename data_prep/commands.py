@@ -30,7 +30,10 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     parser = command("download", _download, "download HMDB51, unpack it and check that it is complete")
     parser.add_argument("root", type=Path, help="folder for videos/, splits/ and manifest.csv")
     parser.add_argument(
-        "--archive", type=Path, metavar="FILE", help="your own hmdb51_org.rar (test_train_splits.rar beside it)"
+        "--archive",
+        type=Path,
+        metavar="FILE",
+        help="your own hmdb51_org.rar (test_train_splits.rar beside it), or a zip",
     )
     _add_workers(parser, "processes that unpack")
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -84,22 +86,27 @@ class Part(ABC):
         """Take the single files of the mirror on the Hugging Face hub."""
 
     def from_archive(self, archive: Path) -> None:
-        """Take an archive on this machine, and leave it there."""
-        check(archive, self.archive.sha256)
-        self.unpack(archive)
+        """Take an archive on this machine, and leave it there; a zip file, whose checksum nobody knows, by what it holds."""
+        if not zipfile.is_zipfile(archive):
+            check(archive, self.archive.sha256)
+            self.unpack(archive)
+            return
+        folder = self.downloads / f"{self.name}-zip"
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                members = [file for file in packed.infolist() if file.filename.endswith(Path(self.ending).suffix)]
+                require_disk(self.place.parent, sum(file.file_size for file in members), f"{archive.name}, unpacked,")
+                packed.extractall(folder, members)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise SourceError(f"{archive}: damaged ({error})") from error
+        self._take(folder)
 
     def from_kaggle(self) -> None:
         """Link a mounted Kaggle input, which is read-only, because the working disk is small."""
         inputs = self.sources.kaggle
         if not inputs.is_dir():
             raise SourceError(f"no {inputs} here")
-        pictures: list[Path] = []
-        found = Counter(file.parents[self.depth - 1] for file in _files(inputs, self.ending, pictures))
-        if not found:
-            frames = f", but {pictures[0]} holds loose frames, which are no videos" if pictures else ""
-            raise SourceError(f"no *{self.ending} below {inputs}{frames}")
-        largest = found.most_common(1)[0][0]
-        self._put(next((folder for folder in found if not self.problems(folder)), largest), link=True)
+        self._take(inputs, link=True)
 
     def from_laboratory(self) -> None:
         """Download the laboratory's archive from the Hugging Face hub."""
@@ -139,6 +146,16 @@ class Part(ABC):
         # The archive, the class archives out of it, and the first classes out of those.
         size = 2.3 * self.archive.size - _bytes(self.downloads)
         require_disk(self.place.parent, size, f"{self.archive.name}, unpacked,")
+
+    def _take(self, inputs: Path, link: bool = False) -> None:
+        """Find this part anywhere below a folder, and move or link it to `place`."""
+        pictures: list[Path] = []
+        found = Counter(file.parents[self.depth - 1] for file in _files(inputs, self.ending, pictures))
+        if not found:
+            frames = f", but {pictures[0]} holds loose frames, which are no videos" if pictures else ""
+            raise SourceError(f"no *{self.ending} below {inputs}{frames}")
+        largest = found.most_common(1)[0][0]
+        self._put(next((folder for folder in found if not self.problems(folder)), largest), link)
 
     def _put(self, folder: Path, link: bool = False) -> None:
         """Move or link `folder` to `place` if it is complete; only then is what was there removed."""

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -197,6 +198,34 @@ def test_your_own_archive_if_damaged_is_refused_and_stays(root, sources, archive
     with pytest.raises(UserError, match="its sha256 is"):
         get_all(root, sources, archives[0])
     assert archives[0].exists()
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_your_own_zip_file_is_taken_by_what_it_holds(root, sources, web, archives, tmp_path, lists):
+    files = {f"HMDB51/clips/{name}": content for name, content in VIDEOS.items()}
+    files |= {f"HMDB51/lists/{name}": text for name, text in SPLITS.items() if lists}
+    with zipfile.ZipFile(tmp_path / "my.zip", "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    put_official(web, archives)
+    get_all(root, sources, tmp_path / "my.zip")
+    assert is_whole(root)
+    assert [path for path, _ in web.requests if path.startswith("/official")] == (
+        [] if lists else [f"/official/{archives[1].name}"]
+    )
+
+
+@pytest.mark.parametrize(("held", "told"), [(7, "7 videos"), (8, "damaged")])
+def test_a_zip_file_that_lacks_a_video_or_is_damaged_is_refused(root, sources, tmp_path, held, told):
+    file = tmp_path / "my.zip"
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, content in [*SPLITS.items(), *list(VIDEOS.items())[:held]]:
+            packed.writestr(name, content)
+    if told == "damaged":
+        file.write_bytes(file.read_bytes().replace(b"med_1.avi Yards", b"med_1.avi yards", 1))
+    with pytest.raises(UserError, match=told):
+        get_all(root, sources, file)
+    assert not (root / "videos").exists()
 
 
 def test_an_archive_that_is_not_there_is_told_before_anything_is_tried(root, sources, web, tmp_path):
