@@ -1,7 +1,8 @@
-"""A run on the local disk, mirrored to a stand-in for Google Drive that counts, keeps a bin, and dies at will."""
+"""A run on the local disk, mirrored to a stand-in for Google Drive that counts, keeps a bin, and dies or hangs at will."""
 
 import errno
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from helpers.cut_off import assert_same
 
 from hmdb_lib.environment import DRIVE, Place
+from hmdb_lib.files import whole_file
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import experiment as training, mirror as mirrors
 from hmdb_lib.training.mirror import Disk, Mirror
@@ -22,8 +24,11 @@ class Drive(Disk):
     def __init__(self):
         self.bytes = self.operations = self.bin = 0
         self.dies_after = None
+        self.answers = threading.Event()
+        self.answers.set()
 
     def count(self):
+        self.answers.wait()
         if self.operations == self.dies_after:
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
         self.operations += 1
@@ -63,8 +68,14 @@ def mirror(tmp_path, drive):
 def write_epoch(mirror, epoch):
     run = Run(mirror.local)
     run.write_epoch({"epoch": epoch})
-    run.last.write_bytes(bytes([epoch]) * MEGABYTE)
+    with whole_file(run.last) as part:
+        part.write_bytes(bytes([epoch]) * MEGABYTE)
     run.previous.write_bytes(bytes(MEGABYTE))
+
+
+def update(mirror):
+    mirror.start()
+    return mirror.wait()
 
 
 def contents(folder):
@@ -82,6 +93,7 @@ def test_thirty_epochs_are_mirrored_every_ten_minutes_and_leave_next_to_nothing_
         write_epoch(mirror, epoch)
         clock[0] += 150
         mirror.on_train_epoch_start(None, None)
+        mirror.wait()
     assert mirror.close().folder == mirror.place
     assert 8 * MEGABYTE <= drive.bytes < 9 * MEGABYTE  # of the 30 that were written
     assert drive.operations <= 2 * 9
@@ -90,9 +102,9 @@ def test_thirty_epochs_are_mirrored_every_ten_minutes_and_leave_next_to_nothing_
 
 
 def test_what_is_removed_here_is_removed_there_and_emptied_first(mirror, drive):
-    mirror.update()
+    update(mirror)
     Run(mirror.local).last.unlink()
-    mirror.update()
+    update(mirror)
     assert not Run(mirror.place).last.exists()
     assert drive.bin == 0
 
@@ -102,7 +114,7 @@ def test_a_mirror_that_dies_is_told_once_and_ends_nothing(mirror, drive, operati
     drive.dies_after = operations
     for epoch in (1, 2):
         write_epoch(mirror, epoch)
-        assert not mirror.update()
+        assert not update(mirror)
     assert mirror.close().folder == mirror.local
     told = capsys.readouterr().out
     assert told.count("training goes on in") == 1
@@ -111,9 +123,41 @@ def test_a_mirror_that_dies_is_told_once_and_ends_nothing(mirror, drive, operati
     assert "metrics.csv" in told.splitlines()[-1]
 
 
+def test_a_mirror_that_hangs_stops_neither_an_epoch_nor_the_end(mirror, drive, monkeypatch, capsys):
+    monkeypatch.setattr(mirrors, "EVERY", 0)
+    monkeypatch.setattr(mirrors, "WAIT", 0.3)
+    drive.answers.clear()
+    begin = time.monotonic()
+    for epoch in (1, 2, 3):
+        write_epoch(mirror, epoch)
+        mirror.on_train_epoch_start(None, None)
+    assert time.monotonic() - begin < 0.3
+    assert mirror.close().folder == mirror.local
+    assert time.monotonic() - begin < 3
+    drive.answers.set()
+    mirror.thread.join()
+    told = capsys.readouterr().out
+    assert told.count("training goes on in") == 1
+    assert "not mirrored: " in told.splitlines()[-1]
+    assert Run(mirror.local).last.read_bytes() == bytes([3]) * MEGABYTE
+
+
+def test_what_changes_while_a_slow_mirror_copies_is_of_one_epoch_there(mirror, drive):
+    drive.answers.clear()
+    write_epoch(mirror, 1)
+    mirror.start()
+    write_epoch(mirror, 2)
+    drive.answers.set()
+    assert mirror.wait()
+    there = Run(mirror.place)
+    assert (there.last.read_bytes()[0], len(there.metrics)) == (1, 2)
+    assert mirror.close().last.read_bytes()[0] == 2
+    assert [file.name for file in mirror.local.parents[2].iterdir()] == ["runs"]
+
+
 def test_a_mirror_that_comes_back_gets_what_it_missed(mirror, drive):
     drive.dies_after = 0
-    mirror.update()
+    update(mirror)
     write_epoch(mirror, 1)
     drive.dies_after = None
     assert mirror.close().folder == mirror.place
@@ -122,12 +166,12 @@ def test_a_mirror_that_comes_back_gets_what_it_missed(mirror, drive):
 
 def test_nothing_is_written_under_a_mount_that_is_gone(mirror, tmp_path):
     shutil.rmtree(tmp_path / "drive")
-    assert not mirror.update()
+    assert not update(mirror)
     assert not (tmp_path / "drive").exists()
 
 
 def test_a_machine_that_ended_between_emptying_and_renaming_leaves_the_new_checkpoint(mirror, tmp_path):
-    mirror.update()
+    update(mirror)
     write_epoch(mirror, 1)
     part = Run(mirror.place).checkpoints / ".last.ckpt.123456789012.part"
     shutil.copy(Run(mirror.local).last, part)
@@ -138,7 +182,7 @@ def test_a_machine_that_ended_between_emptying_and_renaming_leaves_the_new_check
 
 
 def test_another_session_begins_with_what_the_mirror_has_and_never_with_less_than_it_has_itself(mirror, tmp_path):
-    mirror.update()
+    update(mirror)
     fresh = Mirror(tmp_path / "fresh/runs/row/run", mirror.place)
     fresh.fetch()
     assert contents(fresh.local) == contents(mirror.local)
