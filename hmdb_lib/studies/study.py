@@ -37,11 +37,11 @@ from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.board import Board
-from hmdb_lib.studies.launch import Command, on_ray, one_by_one, side_by_side
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
 from hmdb_lib.training.commands import TIME_IS_UP
+from hmdb_lib.training.launch import Command, on_ray, one_by_one, side_by_side
 
 DISAGREE, ALIKE = (0.2, 0.4), 0.1  # what a plan assumes before there are results
 TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is
@@ -98,7 +98,7 @@ def run(
     `changes` are key=value for every run, over what its row says; with name=x the runs are called <row>-x. `file` is
     another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
     its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
-    for: see `hmdb_lib.studies.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    for: see `hmdb_lib.training.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
     With `hours` no epoch is begun that would end later; the same call goes on.
     Raises UserError: before anything starts where a name or a key is wrong, and at the end,
     naming them, where runs failed.

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import math
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,13 +31,16 @@ from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.pretrained import read_torch
 from hmdb_lib.models.recompute import recompute_activations
+from hmdb_lib.progress import in_notebook
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
+from hmdb_lib.training import launch
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
+from hmdb_lib.training.commands import TIME_IS_UP
 from hmdb_lib.training.mirror import Mirror
 from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
@@ -139,6 +143,8 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
         if live:
             LiveCurves(run).draw()
         return run
+    if config.train.devices != 1 and in_notebook():
+        return _started(resolved, callbacks, until, live)
     device = resolved.device
     if config.train.batch_size == "auto":
         config = config.changed("train", batch_size=find_batch_size(config, device))
@@ -171,6 +177,33 @@ def _trained(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback]
             kept = f"{len(run.metrics)} of {resolved.epochs} epochs are kept; do the same again to go on"
             raise KeyboardInterrupt(kept) from None
         raise
+    return run
+
+
+def _started(resolved: Resolved, callbacks: Sequence[L.Callback], until: float, live: bool) -> Run:
+    """Train by a process, as the shell would: a notebook's kernel that has used CUDA cannot be forked for each GPU."""
+    if callbacks:
+        raise UserError("callbacks reach no other process: give none with train.devices, or train on one device")
+    run, log = resolved.run, resolved.run.folder / "log.txt"
+    curves, drawn = LiveCurves(run) if live else None, 0
+    print(f"results: {run.folder}\nits processes print into {log}")
+
+    def watch() -> None:
+        nonlocal drawn
+        if curves and len(run.metrics) != drawn:
+            drawn = len(run.metrics)
+            curves.draw()
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(resolved.config.to_yaml(), encoding="utf-8")
+        limit = [] if until == math.inf else ["--until", str(until)]
+        code = launch.train(launch.Command(["--config", str(file), *limit], log), watch)
+    watch()
+    last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
+    if code not in (0, TIME_IS_UP):
+        raise UserError(f"{last.removeprefix('error: ')} (exit code {code}; see {log})")
+    print(last)
     return run
 
 

@@ -6,8 +6,9 @@ import pytest
 from helpers.made import made_metrics, made_predictions
 
 from hmdb_lib.results.runs import Run
-from hmdb_lib.studies import board, launch
-from hmdb_lib.studies.launch import Command
+from hmdb_lib.studies import board
+from hmdb_lib.training import launch
+from hmdb_lib.training.launch import Command
 
 
 class Job(SimpleNamespace):

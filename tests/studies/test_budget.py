@@ -9,8 +9,8 @@ from helpers.cut_off import assert_same
 from hmdb_lib import cli, environment
 from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.runs import Run
-from hmdb_lib.studies import launch, study
-from hmdb_lib.training import experiment as training
+from hmdb_lib.studies import study
+from hmdb_lib.training import experiment as training, launch
 from hmdb_lib.training.callbacks import Deadline
 from hmdb_lib.training.commands import TIME_IS_UP
 

@@ -18,7 +18,8 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.plots.curves import accuracy_against
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run
-from hmdb_lib.studies import launch, study
+from hmdb_lib.studies import study
+from hmdb_lib.training import launch
 
 CLASSES = ["bright", "dark"]
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import nbformat
 import pandas as pd
 import psutil
 import pytest
 import torch
+from nbclient import NotebookClient
 
 from hmdb_lib.environment import ROOT
 from hmdb_lib.results.metrics import read_only
@@ -108,6 +110,34 @@ def test_two_processes_keep_the_averaged_weights_of_one(tiny_config, start):
     assert [start(one).wait(), start(two).wait()] == [0, 0]
     for name, value in weights(run_of(one)).items():
         torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
+
+
+def in_a_kernel(config, folder):
+    """What a notebook prints that trains a configuration, or its error."""
+    file = folder / f"{config.name}.yaml"
+    file.write_text(config.to_yaml())
+    code = f"import hmdb_lib as hl\nrun = hl.train(hl.load_config(file={str(file)!r}), live=True)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": ROOT}}).execute()
+    return notebook.cells[0].outputs
+
+
+def test_a_notebook_starts_two_processes_that_end_as_those_of_the_shell_do(tiny_config, tmp_path, pair, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config = tiny_config("cross1_self1", **STILL, name="kernel", train__batch_size=8, train__devices=2)
+    outputs = in_a_kernel(config, tmp_path)
+    assert [output.evalue for output in outputs if output.output_type == "error"] == []
+    assert any(output.output_type == "display_data" for output in outputs)  # the curves
+    assert "test accuracy" in [line for output in outputs for line in output.get("text", "").splitlines()][-1]
+    for name, value in weights(pair).items():
+        torch.testing.assert_close(weights(run_of(config))[name], value, atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_fault_in_a_notebooks_processes_is_told_in_a_line(tiny_config, tmp_path):
+    config = tiny_config(name="kernel", train__batch_size=3, train__devices=2)
+    (error,) = (output for output in in_a_kernel(config, tmp_path) if output.output_type == "error")
+    assert error.ename == "UserError"
+    assert "train.batch_size=3 cannot be shared evenly by 2 devices" in error.evalue
 
 
 def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, torchrun, pair):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.studies import launch
-from hmdb_lib.studies.launch import Command, side_by_side
+from hmdb_lib.training import launch
+from hmdb_lib.training.launch import Command, side_by_side
 
 RUN = """
 import os, sys, time
