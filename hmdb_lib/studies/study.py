@@ -405,7 +405,8 @@ def tell_sessions(
                 data = training.read_data(first, place)
             sizes.append(data.listed("test").group.value_counts().to_numpy())
         least, most = (resolution(np.concatenate(sizes), share, ALIKE) for share in DISAGREE)
-        session = "" if hours == math.inf else f", session {math.ceil(passed / 3600 / hours) or 1}"
+        sessions = passed / 3600 / hours  # nan: a row could not be measured
+        session = f", session {math.ceil(sessions) or 1}" if hours < math.inf and sessions >= 0 else ""
         print(
             f"after {_clock(passed)}{session}: split {split} seed {seed} of all rows; tells rows apart that differ by "
             f"{100 * least:.1f} to {100 * most:.1f} points"

@@ -1,11 +1,17 @@
 """A study on a budget of time: forecast, stopped in time, gone on with, and the same in the end."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 from helpers.cut_off import assert_same
 
+from data_prep.pack import pack
 from hmdb_lib import cli, environment
 from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.runs import Run
@@ -111,18 +117,64 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
     assert "the time is up: 2 of 5 done, 2 sessions like this one left" in capsys.readouterr().out
 
 
+# A session of Colab: what was packed is brought to an empty disk, runs are mirrored after every epoch. At the start of
+# one epoch Drive may be away, and at the start of one the machine may end.
+SESSION = """
+import os, signal, sys
+from pathlib import Path
+from hmdb_lib import cli
+from hmdb_lib.studies import study
+from hmdb_lib.training import launch, mirror
+away, end, drive = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+start = mirror.Mirror.on_train_epoch_start
+def on_train_epoch_start(self, trainer, module):
+    gone = drive.with_name("gone")
+    if trainer.current_epoch == away:
+        drive.rename(gone)
+    start(self, trainer, module)
+    self.wait()
+    if gone.exists():
+        gone.rename(drive)
+    if trainer.current_epoch == end:
+        os.kill(os.getpid(), signal.SIGKILL)
+mirror.EVERY, mirror.Mirror.on_train_epoch_start = 0, on_train_epoch_start
+launch.train = lambda command, watch: cli.main(["train", *command.arguments])  # each process would load torch again
+study.expect = lambda jobs, missing, place, tell: [float("nan")] * len(missing)  # an unknown time always fits
+sys.exit(cli.main(["unpack"]) or cli.main(["study", *sys.argv[4:]]))
+"""
+
+
 @pytest.mark.slow
-def test_three_short_sessions_end_with_the_table_of_a_whole_study(tiny_videos, tmp_path, monkeypatch):
-    """A run starts as there is time for it, finds it up after an epoch, and goes on in the next session."""
+def test_three_sessions_on_disks_that_are_lost_end_with_the_table_of_one_that_nothing_interrupts(
+    tiny_videos, tmp_path, monkeypatch
+):
+    """The first is killed, the second has used up its hours, and in the third Drive is unmounted for a while."""
+    rows = ["baseline", "baseline_dropout"]
+    small = {"train.epochs": 3, "model.width": 0.25}
+    drive, machine = tmp_path / "drive", tmp_path / "machine"
+    pack(tiny_videos, drive / "hmdb_packed")
+    told, epochs = [], []
+    for away, end, more in ((-1, 1, []), (-1, -1, ["--hours", "0.0001"]), (2, -1, [])):
+        places = {"HMDB_RESULTS": drive / "results", "HMDB_DATA": machine / tiny_videos.name, "HMDB_LOCAL": machine}
+        words = [*rows, *more, *tiny(places["HMDB_DATA"], **small)]
+        session = subprocess.run(
+            [sys.executable, "-c", SESSION, str(away), str(end), drive, *words],
+            env=os.environ | {name: str(place) for name, place in places.items()},
+            capture_output=True,
+            text=True,
+        )
+        told.append(session.stdout + session.stderr)
+        runs = [Run(drive / "results/runs" / row / f"{tiny_videos.name}-split1-seed0") for row in rows]
+        epochs.append((session.returncode, *(len(run.metrics) for run in runs)))
+        shutil.rmtree(machine)
+    assert epochs == [(-signal.SIGKILL, 1, 0), (0, 2, 1), (0, 3, 3)], told
+    assert "the time is up: 0 of 2 done" in told[1]
+    assert told[2].count("training goes on in") == 2  # once a run
+    monkeypatch.setattr(launch, "train", lambda command, watch: cli.main(["train", *command.arguments]))
     monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [0.0] * len(missing))
-    changes = [*tiny(tiny_videos, **{"train.epochs": 3}), "model.width=0.25"]
-    texts, epochs = [], []
-    for name, sessions in (("whole", [None]), ("cut", [0.0005, 0.0005, None])):
-        monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / name))
-        for hours in sessions:
-            table = study.run(["baseline"], [1], [0], changes, hours=hours)
-            (run,) = (tmp_path / name / "runs").glob("*/*")
-            epochs.append(len(Run(run).metrics))
-        texts.append(table.files[0].read_text())
-    assert epochs == [3, 1, 2, 3]
-    assert texts[0] == texts[1]
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "whole"))
+    whole = study.run(rows, [1], [0], tiny(tiny_videos, **small))
+    for run in runs:
+        assert_same(run, Run(tmp_path / "whole" / run.folder.relative_to(drive / "results")))
+    for file in whole.files:
+        assert file.read_text() == (drive / "results/tables" / file.name).read_text()
