@@ -6,10 +6,12 @@ one's bytes, SHA-256 and files. Both ways an interrupted call is simply repeated
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,7 +61,9 @@ def pack(folder: Path | str | None = None, to: Path | str | None = None) -> Path
         require_disk(to, sum(new.values()), "the pack")
         _write_index(to, kept, not new)
         for old in (*to.glob(".*.part"), *(to / name for name in before if name not in kept)):  # of a killed call, too
-            old.unlink(missing_ok=True)
+            if old.exists():
+                os.truncate(old, 0)  # Drive's bin counts against the quota
+                old.unlink()
         parts = list(_parts(new))
         for number, files in enumerate(parts, 1):
             name = f"{uuid.uuid4().hex[:12]}.pack"
@@ -90,18 +94,12 @@ def unpack(source: Path | str | None = None, to: Path | str | None = None) -> No
 
     """
     place = environment.place()
-    to, inputs = Path(to or place.data).resolve(), INPUTS.glob if source is None else lambda _: ()
-    usual = Path(source or place.packed)
-    found = (
-        usual / INDEX,
-        *(file for depth in ("*", "*/*/*") for file in inputs(f"{depth}/{place.packed.name}/{INDEX}")),
-    )
-    folder = next((file.parent for file in found if file.exists()), None)
+    folder, to = Path(source) if source else find_pack(place), Path(to or place.data).resolve()
     if folder is None:
-        if source is not None:
-            raise UserError(f"{usual}: is no pack, it has no {INDEX}; hmdb pack makes one")
-        print(f"nothing is packed in {usual}")
+        print(f"nothing is packed in {place.packed}")
         return
+    if not (folder / INDEX).exists():
+        raise UserError(f"{folder}: is no pack, it has no {INDEX}; hmdb pack makes one")
     index, here = _read(folder), _sizes(to)
     files = {path: size for part in index["parts"].values() for path, size in part["files"].items()}
     if other := next((path for path, size in files.items() if here.get(path, size) != size), None):
@@ -125,6 +123,12 @@ def unpack(source: Path | str | None = None, to: Path | str | None = None) -> No
             bar.update(part["bytes"])
     told = "" if index["whole"] else ", which is not all: packing was broken off, repeat it where the data are"
     print(f"unpacked: {len(missing)} of {len(index['parts'])} parts, {size / 1e9:.3g} GB, from {folder} to {to}{told}")
+
+
+def find_pack(place: environment.Place) -> Path | None:
+    """Find the pack that is on this machine: where `pack` writes, or below a Kaggle input."""
+    inputs = (INPUTS.glob(f"{depth}/{place.packed.name}") for depth in ("*", "*/*/*"))
+    return next((folder for folder in chain([place.packed], *inputs) if (folder / INDEX).exists()), None)
 
 
 class _Hashed:

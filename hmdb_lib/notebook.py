@@ -39,7 +39,8 @@ def set_up() -> None:
         install(missing)
     _show_figures()
     _mount_drive()
-    from hmdb_lib import environment, progress  # noqa: PLC0415 - what it needs may just have been installed
+    from data_prep.pack import find_pack  # noqa: PLC0415 - what it needs may just have been installed
+    from hmdb_lib import environment, progress  # noqa: PLC0415 - as above
 
     waiting = progress.Spot() if progress.in_notebook() else None
     if waiting:
@@ -56,8 +57,8 @@ def set_up() -> None:
     if device.kind == "cpu" and place.name != "local":
         click = {"colab": "Runtime > Change runtime type > T4 GPU", "kaggle": "Settings > Accelerator > GPU T4 x2"}
         print(f"no GPU: {click[place.name]}, then run this cell again; quick = True needs none")
-    if place.packed.is_dir() and place.best_dataset == "sample":
-        print(f"packed: {place.packed}; hl.unpack() brings it to {place.data}")
+    if place.best_dataset == "sample" and (packed := find_pack(place)):
+        print(f"packed: {packed}; hl.unpack() brings it to {place.data}")
     there = next(folder for folder in (place.results, *place.results.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     if free < RUN:
