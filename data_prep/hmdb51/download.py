@@ -26,7 +26,8 @@ def get_hmdb51(
     Tries in order what is there already (it may be read-only), an archive of an earlier call, a Kaggle input (linked,
     not copied), the mirror of single files on the Hugging Face hub, the laboratory's archives there, and the official
     address. With `archive`, your own `hmdb51_org.rar`, nothing is downloaded for the videos; `test_train_splits.rar`
-    may lie beside it. It may also be a zip file of the class folders, with the lists or without. Prints which source it used and why not the others. An interrupted call is continued by the next.
+    may lie beside it; or a zip file of the class folders, with the lists or without. Prints which source it used and why
+    not the others. An interrupted call is continued by the next.
     `workers`: processes that unpack, see `parallel_map`. Raises UserError when no source gives everything, and
     DiskError as soon as the disk is too small.
 
@@ -44,11 +45,8 @@ def get_hmdb51(
     if own and not own.is_file():
         raise UserError(f"{own}: no such archive")
     beside = own.with_name(splits.archive.name) if own else None
-    if (
-        own
-        and zipfile.is_zipfile(own)
-        and any(name.endswith(splits.ending) for name in zipfile.ZipFile(own).namelist())
-    ):
+    zipped = zipfile.ZipFile(own).namelist() if own and zipfile.is_zipfile(own) else []
+    if any(name.endswith(splits.ending) for name in zipped):
         beside = own
     fetched = [_use_first(splits, beside if beside and beside.exists() else None), _use_first(videos, own)]
     shutil.rmtree(root / "downloads", ignore_errors=True)
