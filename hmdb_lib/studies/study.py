@@ -40,8 +40,7 @@ from hmdb_lib.studies.board import Board
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
-from hmdb_lib.training.commands import TIME_IS_UP
-from hmdb_lib.training.launch import Command, on_ray, one_by_one, side_by_side
+from hmdb_lib.training.launch import TIME_IS_UP, Command, on_ray, one_by_one, side_by_side
 
 DISAGREE, ALIKE = (0.2, 0.4), 0.1  # what a plan assumes before there are results
 TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is

@@ -10,7 +10,6 @@ import threading
 from data_prep.commands import add_config
 from hmdb_lib import config
 
-TIME_IS_UP = 75  # exit code of a run that --until stopped: the system's own for "try again later"
 GOES_ON = "stopped; the same command goes on from the last finished epoch"
 
 
@@ -35,6 +34,7 @@ def _train(arguments: argparse.Namespace) -> int:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     experiment = config.load(arguments.row, arguments.changes, arguments.config)  # a wrong key does not wait for torch
     from hmdb_lib.training.experiment import train  # noqa: PLC0415 - the help must not wait for torch
+    from hmdb_lib.training.launch import TIME_IS_UP  # noqa: PLC0415 - as above
 
     run = train(experiment, until=arguments.until)
     # Of several machines all but one return before the first has written the run's summary.

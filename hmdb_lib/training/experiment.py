@@ -40,7 +40,6 @@ from hmdb_lib.training import launch
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
-from hmdb_lib.training.commands import TIME_IS_UP
 from hmdb_lib.training.mirror import Mirror
 from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
 
@@ -201,7 +200,7 @@ def _started(resolved: Resolved, callbacks: Sequence[L.Callback], until: float, 
         code = launch.train(launch.Command(["--config", str(file), *limit], log), watch)
     watch()
     last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
-    if code not in (0, TIME_IS_UP):
+    if code not in (0, launch.TIME_IS_UP):
         raise UserError(f"{last.removeprefix('error: ')} (exit code {code}; see {log})")
     print(last)
     return run

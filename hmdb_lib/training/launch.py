@@ -19,6 +19,7 @@ from hmdb_lib.environment import IN_CHECKOUT, ROOT
 from hmdb_lib.errors import UserError
 
 TRAIN = [str(ROOT / "train.py")] if IN_CHECKOUT else ["-m", "hmdb_lib", "train"]
+TIME_IS_UP = 75  # exit code of a run that --until stopped: the system's own for "try again later"
 WATCH = 1.0  # seconds between two looks at a run
 TRIES = 3  # of a run whose process or machine was killed: it goes on from its checkpoint
 

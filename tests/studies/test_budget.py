@@ -18,7 +18,7 @@ from hmdb_lib.results.runs import Run
 from hmdb_lib.studies import study
 from hmdb_lib.training import experiment as training, launch
 from hmdb_lib.training.callbacks import Deadline
-from hmdb_lib.training.commands import TIME_IS_UP
+from hmdb_lib.training.launch import TIME_IS_UP
 
 from .test_study import pretend, tiny
 
