@@ -182,7 +182,7 @@ def study(
         lines[row] |= {
             "chosen_on": of_row[0].config.train.choose_on,
             "trials": of_row[0].config.trials,
-            "videos": len(predictions),
+            "videos": predictions.video.nunique(),
             "sources": accuracy.sources,
             "train_loss": means.train_video_loss,
             "validation_loss": means.val_video_loss,
@@ -216,7 +216,7 @@ def study(
                 by_way, own = (pool({run: of_run[one] for run, of_run in again.items()}) for one in (way, OWN_WAY))
                 accuracy = accuracy_interval(by_way, spread)
                 lines[f"{row}: {way}"] = {
-                    **{"runs": len(of_row), "chosen_on": lines[row]["chosen_on"], "videos": len(by_way)},
+                    **{"runs": len(of_row), "chosen_on": lines[row]["chosen_on"], "videos": by_way.video.nunique()},
                     **{"sources": accuracy.sources, "accuracy": accuracy.value, "spread_between_runs": spread_from},
                     **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
                     **_against(row, compare(by_way, own)),

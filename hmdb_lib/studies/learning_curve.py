@@ -147,7 +147,11 @@ def curve_table(asked: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
         if (arm, count) in pools:
             pool, (spread, spread_from) = pools[arm, count], spreads[arm, count]
             accuracy = accuracy_interval(pool, spread)
-            line |= {"runs": len(pool.groupby(level=run)), "videos": len(pool), "test_sources": accuracy.sources}
+            line |= {
+                "runs": len(pool.groupby(level=run)),
+                "videos": pool.video.nunique(),
+                "test_sources": accuracy.sources,
+            }
             line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
             line |= {"spread_between_runs": spread_from} | mean_where_uneven(pool)
             if (reference, count) in pools:

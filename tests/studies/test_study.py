@@ -77,7 +77,7 @@ def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos
     table = pd.read_csv(files[0], index_col="row")
     assert [row for row in table.index if "averaged" not in row] == ["cross1_self1", "cross1", "self1"]
     row = table.loc["cross1"]
-    assert (row.runs, row.videos, row.validation_loss) == (2, 24, 1.5)
+    assert (row.runs, row.videos, row.validation_loss) == (2, 12, 1.5)  # two seeds judge the same twelve
     assert (row.accuracy, row.difference) == (19 / 24, pytest.approx(6 / 24))
     assert row.difference_low <= row.difference <= row.difference_high
     assert table.loc["cross1 (2 runs averaged)"].dropna().index.tolist()[:3] == ["runs", "videos", "sources"]
