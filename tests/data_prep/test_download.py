@@ -139,6 +139,15 @@ def test_the_laboratory_on_the_hub_gives_its_archives(root, sources, web, archiv
     assert "videos: hub, lab/hmdb51; " in capsys.readouterr().out
 
 
+def test_the_archives_come_before_thousands_of_single_files(root, sources, web, archives, capsys):
+    fill_mirror(web)
+    web.add_hub("lab/hmdb51", {a.name: a.read_bytes() for a in archives})
+    get_all(root, sources)
+    assert is_whole(root)
+    assert "videos: hub, lab/hmdb51; " in capsys.readouterr().out
+    assert not [request for request in web.requests if "peer/mirror" in str(request)]
+
+
 def test_an_archive_with_a_wrong_checksum_is_not_unpacked_and_the_next_source_is_used(
     root, sources, web, archives, capsys
 ):
