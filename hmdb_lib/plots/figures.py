@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -15,43 +14,20 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.plots import architecture, classes
 from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
-from hmdb_lib.results.runs import Run
-from hmdb_lib.results.tables import read_written
+from hmdb_lib.results.tables import Written, read_written
 
 ACROSS = 4  # rows of a table beside each other
 
 
-class Table(NamedTuple):
-    """Hold a table of a results folder: its names, its data set and what follows that (`-frozen`), its numbers, its runs."""
-
-    names: str
-    data: str
-    kinds: str
-    frame: pd.DataFrame
-    runs: dict[str, list[Run]]
-
-    @property
-    def stem(self) -> str:
-        """Return the name of its files."""
-        return f"{self.names}-{self.data}{self.kinds}"
-
-    @property
-    def title(self) -> str:
-        """Say which data, and how many."""
-        videos, sources = self.frame.videos.max(), self.frame.sources.max()
-        return f"{self.data}{self.kinds.replace('-', ', ')}: {videos:.0f} test videos of {sources:.0f} sources"
-
-
-def read_tables(results: Path) -> list[Table]:
+def read_tables(results: Path) -> list[Written]:
     """Read all tables of a results folder, with their finished runs; rows without one are left out."""
     found = []
     for file in sorted((results / "tables").glob("*.csv")):
         written = read_written(file)
         frame = written.frame.dropna(subset=["accuracy", "cnn_parameters"])
-        names = f"{written.names}{'-' * bool(written.name)}{written.name}"
         runs = {row: [run for run in written.runs[row] if run.finished] for row in map(str, frame.index)}
         if len(frame):
-            found.append(Table(names, written.data, written.kinds, frame, runs))
+            found.append(written._replace(frame=frame, runs=runs))
     return found
 
 
@@ -69,8 +45,8 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     if not tables:
         raise UserError(f"{results / 'tables'}: no table yet; hmdb study makes them")
     figures = {"parameters": parameters([table.frame for table in tables])}
-    for names in sorted({table.names for table in tables}):
-        figures[names] = accuracies([table for table in tables if table.names == names])
+    for names in sorted({table.title for table in tables}):
+        figures[names] = accuracies([table for table in tables if table.title == names])
     for name, rows in config.tables().items():
         figures[f"{name}-rows"] = architecture.rows({row: config.load(row, ["data.dataset=hmdb51"]) for row in rows})
     for table in tables:
@@ -78,7 +54,7 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
         for row in best:
             predictions = pd.concat([run.predictions for run in table.runs[row]])
             figure = classes.confusion(predictions)
-            figure.suptitle(f"{row}, {table.title}", size=8)
+            figure.suptitle(f"{row}, {table.judged}", size=8)
             figures[f"{table.stem}-confusion"] = figure
         if any(len(run.metrics) for runs in table.runs.values() for run in runs):
             figures[f"{table.stem}-curves"] = learning_curves(table)
@@ -87,7 +63,7 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
 
 
 @mpl.rc_context(STYLE)
-def accuracies(tables: Sequence[Table]) -> Figure:
+def accuracies(tables: Sequence[Written]) -> Figure:
     """Draw the test accuracy of each row with its 95 % interval over source videos, a panel a data set.
 
     Hollow: too few sources for an interval. The row that validation would choose is marked with a star.
@@ -105,7 +81,7 @@ def accuracies(tables: Sequence[Table]) -> Figure:
         names = [f"{row} *" if best else str(row) for row, best in table.frame.best_on_validation.items()]
         axes.set_yticks(range(len(names)), names)
         axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 100))
-        axes.set_title(table.title, loc="left")
+        axes.set_title(table.judged, loc="left")
     panels[-1, 0].set_xlabel(
         "test accuracy, %, 95 % interval over sources; hollow: too few for one; *: best on validation"
     )
@@ -113,7 +89,7 @@ def accuracies(tables: Sequence[Table]) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def learning_curves(table: Table) -> Figure:
+def learning_curves(table: Written) -> Figure:
     """Draw loss and accuracy of training (dashed) and validation (full), row by row: thin a run, thick their mean."""
     rows = [row for row, runs in table.runs.items() if any(len(run.metrics) for run in runs)]
     across, lines = min(ACROSS, len(rows)), -(-len(rows) // ACROSS)
@@ -138,7 +114,7 @@ def learning_curves(table: Table) -> Figure:
         axes.set_ylim(0, 1.02 if place % 2 else None)
     for axes in panels.ravel():
         axes.set_visible(bool(axes.lines))
-    figure.suptitle(f"{table.title}\ndashed: training, full: validation; thin: one run, thick: the mean of the runs")
+    figure.suptitle(f"{table.judged}\ndashed: training, full: validation; thin: one run, thick: the mean of the runs")
     return figure
 
 

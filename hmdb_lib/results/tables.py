@@ -91,6 +91,22 @@ class Written(NamedTuple):
     frame: pd.DataFrame
     runs: dict[str, list[Run]]
 
+    @property
+    def title(self) -> str:
+        """Return what its rows and runs are called, without the data."""
+        return f"{self.names}{'-' * bool(self.name)}{self.name}"
+
+    @property
+    def stem(self) -> str:
+        """Return the name of its files."""
+        return f"{self.title}-{self.data}{self.kinds}"
+
+    @property
+    def judged(self) -> str:
+        """Say which data, and how many."""
+        videos, sources = self.frame.videos.max(), self.frame.sources.max()
+        return f"{self.data}{self.kinds.replace('-', ', ')}: {videos:.0f} test videos of {sources:.0f} sources"
+
 
 def read_written(file: Path) -> Written:
     """Read a file of results/tables with the runs beside it, seed by seed. Raises UserError where its caption names none."""

@@ -70,7 +70,7 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
     return file
 
 
-def _find(name: str, results: Path) -> tuple[figures.Table, str]:
+def _find(name: str, results: Path) -> tuple[tables.Written, str]:
     """Find a table with its caption, or make one of a run."""
     found = {table.stem: table for table in figures.read_tables(results)}
     if name in found:
@@ -89,14 +89,14 @@ def _find(name: str, results: Path) -> tuple[figures.Table, str]:
         f"clips of {data.frames} x {data.crop} x {data.crop}; epoch chosen on {train.choose_on}; a video is judged by "
         f"{config.evaluate.clips} clips."
     )
-    return figures.Table(name, data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol
+    return tables.Written(name, "", data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol
 
 
 def _row(runs: list[Run]) -> str:
     return str(runs[0].summary["row"])
 
 
-def _claims(table: figures.Table) -> list[str]:
+def _claims(table: tables.Written) -> list[str]:
     """Say in sentences what the intervals allow to be said."""
     claims = []
     chance = 100 / len(classes_of(next(iter(table.runs.values()))[0].predictions))
@@ -120,7 +120,7 @@ def _claims(table: figures.Table) -> list[str]:
     return claims
 
 
-def _figures(table: figures.Table, best: str) -> dict[str, str]:
+def _figures(table: tables.Written, best: str) -> dict[str, str]:
     """Draw all of it; a heading -> HTML."""
     drawn = {"Accuracies": figures.accuracies([table])}
     if any(len(run.metrics) for runs in table.runs.values() for run in runs):
@@ -188,7 +188,7 @@ def _film(folder: Path | None, video: str) -> str:
         return ""
 
 
-def _cost(table: figures.Table) -> pd.DataFrame:
+def _cost(table: tables.Written) -> pd.DataFrame:
     lines = []
     for row, runs in table.runs.items():
         seconds = pd.DataFrame([run.summary["seconds"] for run in runs]).sum()
@@ -207,7 +207,7 @@ def _cost(table: figures.Table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _provenance(table: figures.Table) -> pd.DataFrame:
+def _provenance(table: tables.Written) -> pd.DataFrame:
     lines = []
     for row, runs in table.runs.items():
         for run in runs:
