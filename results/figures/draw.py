@@ -30,7 +30,7 @@ RUNS = FIGURES.parent / "runs"
 def main(folder: Path = FIGURES, run: Path | None = None) -> None:
     """`first_run.csv` is the metrics.csv that the README's first command left, `sample_heads.csv` has three heads'."""
     data = training.read_data(config.load(overrides=["data=sample"]), environment.place())
-    plots.save(widgets.class_sheet(data), folder / "sample_clips")
+    plots.save(widgets.class_sheet(data, frames=11), folder / "sample_clips")
     videos = pd.concat(data.tables.values(), ignore_index=True)
     dealt = videos.assign(role=np.random.default_rng(0).permutation(videos.role))
     plots.save(sources_by_part(dealt[dealt.label == "catch"]), folder / "sources")
