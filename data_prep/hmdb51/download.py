@@ -24,10 +24,10 @@ def get_hmdb51(
     """Download HMDB51 into `root`: `videos/<class>/*.avi`, `splits/*.txt` and `manifest.csv`; return `root`.
 
     Tries in order what is there already (it may be read-only), an archive of an earlier call, a Kaggle input (linked,
-    not copied), the laboratory's archives on the Hugging Face hub, the mirror of single files there, and the official
-    address. With `archive`, your own `hmdb51_org.rar`, nothing is downloaded for the videos; `test_train_splits.rar`
-    may lie beside it; or a zip file of the class folders, with the lists or without. Prints which source it used and why
-    not the others. An interrupted call is continued by the next.
+    not copied), on the Hugging Face hub the laboratory's archives, a zip file of the videos and a mirror of single files,
+    and the official address. With `archive`, your own `hmdb51_org.rar`, nothing is downloaded for the videos;
+    `test_train_splits.rar` may lie beside it; or a zip file of the class folders, with the lists or without. Prints which
+    source it used and why not the others. An interrupted call is continued by the next.
     `workers`: processes that unpack, see `parallel_map`. Raises UserError when no source gives everything, and
     DiskError as soon as the disk is too small.
 
@@ -91,6 +91,7 @@ def _candidates(part: Part, own: Path | None) -> list[tuple[str, Callable[[], No
         *([("an archive downloaded earlier", lambda: part.from_archive(earlier))] if earlier else []),
         ("Kaggle input", part.from_kaggle),
         (f"hub, {part.sources.laboratory}", part.from_laboratory),
+        *([(f"hub, {part.sources.zipped}", part.from_zip)] if isinstance(part, Videos) else []),
         (f"hub, {part.sources.mirror}", part.from_mirror),  # 6,766 files, at 3,000 in 5 minutes
         ("official address", part.from_address),
     ]

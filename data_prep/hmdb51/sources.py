@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import DatasetInfo, HfApi
 
-from data_prep.hmdb51.fetch import check, check_or_delete, fetch, one_line, retry
+from data_prep.hmdb51.fetch import FetchError, check, check_or_delete, fetch, one_line, retry
 from data_prep.hmdb51.unpack import unpack, unpack_videos
 from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
 from hmdb_lib.errors import UserError
@@ -46,6 +46,7 @@ class Sources:
     kaggle: Path = Path("/kaggle/input")
     mirror: str = "CVML-TueAI/HMDB51"
     laboratory: str = "Serrelab/hmdb51"
+    zipped: str = "jili5044/hmdb51"  # hmdb51.zip, the class folders
     hub: str | None = None  # None: what HF_ENDPOINT names, else the Hugging Face hub
     official: str = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
     timeout: float = 30
@@ -94,7 +95,9 @@ class Part(ABC):
         folder = self.downloads / f"{self.name}-zip"
         try:
             with zipfile.ZipFile(archive) as packed:
-                members = [file for file in packed.infolist() if file.filename.endswith(Path(self.ending).suffix)]
+                members = [
+                    file for file in packed.infolist() if file.filename.endswith(self.ending[self.ending.rindex(".") :])
+                ]
                 require_disk(self.place.parent, sum(file.file_size for file in members), f"{archive.name}, unpacked,")
                 packed.extractall(folder, members)
         except (zipfile.BadZipFile, zlib.error) as error:
@@ -110,7 +113,12 @@ class Part(ABC):
 
     def from_laboratory(self) -> None:
         """Download the laboratory's archive from the Hugging Face hub."""
-        repository, name = self.sources.laboratory, self.archive.name
+        archive = self._from_hub(self.sources.laboratory, self.archive.name)
+        check_or_delete(archive, self.archive.sha256)
+        self.unpack(archive)
+
+    def _from_hub(self, repository: str, name: str) -> Path:
+        """Download an archive, which may lie in any folder of its repository."""
         with _hub_faults():
             info = self._ask_hub(repository)
             path = next((s.rfilename for s in info.siblings or () if PurePosixPath(s.rfilename).name == name), None)
@@ -118,8 +126,7 @@ class Part(ABC):
                 raise SourceError(f"holds no {name}")
             self._require_disk_for_archive()
             self._retry(lambda: self._download(repository, path, info.sha))
-        check_or_delete(self.downloads / path, self.archive.sha256)
-        self.unpack(self.downloads / path)
+        return self.downloads / path
 
     def from_address(self) -> None:
         """Download the archive from the official address."""
@@ -235,6 +242,15 @@ class Videos(Part):
             how = {"repo_type": "dataset", "revision": info.sha, "local_dir": local, "allow_patterns": f"{folder}/*"}
             self._retry(lambda: self.hub.snapshot_download(repository, **how))
         self._put(local / folder)
+
+    def from_zip(self) -> None:
+        """Download a zip file of the class folders from the hub; what it holds is what is checked."""
+        archive = self._from_hub(self.sources.zipped, "hmdb51.zip")
+        try:
+            self.from_archive(archive)
+        except (FetchError, SourceError):
+            archive.unlink()  # so that the next call downloads it again
+            raise
 
 
 def summary(problems: list[str]) -> str:

@@ -1,4 +1,6 @@
 import hashlib
+import io
+import re
 import subprocess
 import time
 import zipfile
@@ -38,7 +40,9 @@ def sources(tmp_path, web, archives):
     kaggle = tmp_path / "kaggle"
     kaggle.mkdir()
     videos, splits = (Archive(a.name, a.stat().st_size, sha256(a)) for a in archives)
-    return Sources(videos, splits, kaggle, "peer/mirror", "lab/hmdb51", web.url, f"{web.url}/official", **FAST)
+    return Sources(
+        videos, splits, kaggle, "peer/mirror", "lab/hmdb51", "peer/zip", web.url, f"{web.url}/official", **FAST
+    )
 
 
 @pytest.fixture
@@ -146,6 +150,37 @@ def test_the_archives_come_before_thousands_of_single_files(root, sources, web, 
     assert is_whole(root)
     assert "videos: hub, lab/hmdb51; " in capsys.readouterr().out
     assert not [request for request in web.requests if "peer/mirror" in str(request)]
+
+
+def zip_of(files):
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as packed:
+            for name, content in files.items():
+                packed.writestr(name, content)
+        return file.getvalue()
+
+
+def test_a_zip_file_on_the_hub_comes_before_thousands_of_single_files(root, sources, web, capsys):
+    fill_mirror(web)
+    web.add_hub("peer/zip", {"hmdb51.zip": zip_of({f"hmdb51/{name}": content for name, content in VIDEOS.items()})})
+    get_all(root, sources)
+    assert is_whole(root)
+    assert "videos: hub, peer/zip; " in capsys.readouterr().out
+    assert not [path for path, _ in web.requests if "peer/mirror" in path and path.endswith(".avi")]
+
+
+@pytest.mark.parametrize(
+    ("archive", "told"),
+    [(zip_of({"hmdb51/golf/a.avi": b"1"}), r"peer/zip \(.* in 2; and"), (b"<html>", r"peer/zip \(.* its sha256 is")],
+)
+def test_a_zip_file_on_the_hub_that_is_not_the_data_set_is_passed_over_and_deleted(
+    root, sources, web, archive, told, capsys
+):
+    web.add_hub("peer/zip", {"hmdb51.zip": archive})
+    fill_mirror(web)
+    get_all(root, sources)
+    assert is_whole(root)
+    assert re.search(told, capsys.readouterr().out)
 
 
 def test_an_archive_with_a_wrong_checksum_is_not_unpacked_and_the_next_source_is_used(
