@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 
@@ -121,7 +122,9 @@ def test_the_readme_lists_the_notebooks_that_there_are():
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """One data and one results folder for all: what a notebook wrote, the next one finds."""
-    return tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("place")
+    yield folder
+    shutil.rmtree(folder)  # pytest would keep gigabytes of checkpoints
 
 
 def text_of(output):
