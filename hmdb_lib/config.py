@@ -392,6 +392,14 @@ class Config(Section):
         """Map every key, under its dotted name, to its value."""
         return dict(_flatten(self.model_dump()))
 
+    def used(self) -> dict[str, Any]:
+        """Return `flat` without the settings of heads and backbones that this experiment does not have."""
+        others = {"perceiver", "bert", "gru", "pool", "videomae"} - {
+            self.model.head,
+            self.model.backbone.partition("_")[0],
+        }
+        return {key: value for key, value in self.flat().items() if key.partition(".")[0] not in others}
+
 
 def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG) -> Config:
     """Load the experiment that `python train.py [row] [key=value ...]` runs.

@@ -65,7 +65,7 @@ class Run:
         """
         if not (self.folder / "config.yaml").exists():
             return False
-        before, now = self.config.flat(), config.flat()
+        before, now = self.config.flat(), config.used()
         settled = {"train.batch_size"} if now["train.batch_size"] == "auto" else set()
         differing = [key for key in now if now[key] != before.get(key) and key not in MACHINE_KEYS | settled]
         if differing:

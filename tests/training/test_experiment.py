@@ -159,6 +159,13 @@ def test_another_experiment_in_the_same_folder_is_refused_with_the_keys_named(ti
         Run.start(tiny_config(train__lr=0.002), tmp_path)
 
 
+def test_the_settings_of_a_head_that_is_not_used_make_no_other_experiment(tiny_config, tmp_path):
+    run = Run.start(tiny_config("baseline", perceiver__latents=8), tmp_path)
+    assert run.holds(tiny_config("baseline", perceiver__latents=16, videomae__drop_path=0.1))
+    with pytest.raises(UserError, match=r"holds another experiment: pool\.norm"):
+        run.holds(tiny_config("baseline", pool__norm=True))
+
+
 def test_another_machine_may_go_on_with_a_run(tiny_config, tmp_path):
     Run.start(tiny_config(), tmp_path)
     Run.start(tiny_config(data__workers=2, train__precision="bf16"), tmp_path)
