@@ -1,8 +1,9 @@
 """`python -m benchmarks.starts [key=value ...] [--seeds 0 1 2]`: does each head begin to learn as the baseline does?
 
 The sample data set, 8 x 64 x 64, in two ways: R(2+1)D at a quarter of its width from random weights (batch 8), and the
-tokens of the frozen EfficientNet-Lite0 (batch 16). Rates as configured, constant behind twenty steps. Printed: the plain
-training loss, the mean over the last forty batches before their step, and the last one as a share of the baseline's.
+tokens of the frozen EfficientNet-Lite0 (batch 16). Rates and schedule as configured: up for twenty steps, then a cosine
+that is zero after 600; `train.schedule=constant` holds them. Printed: the plain training loss, the mean over the last forty
+batches before their step, and the last one as a share of the baseline's.
 Dropout and BERT's mask are off, because they raise the loss of training alone. `perceiver.start=published` shows the
 start without a mend.
 """
@@ -14,14 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR
 
 from data_prep.load import read_data
 from hmdb_lib import config, models
 from hmdb_lib.config import Config
 from hmdb_lib.data.transforms import normalise, random_crop_flip
 from hmdb_lib.environment import place
-from hmdb_lib.training.optim import make_optimizer
+from hmdb_lib.training.optim import make_optimizer, make_schedule
 
 ROWS = {"pool": "baseline", "perceiver": "cross1_self1", "self1": "self1", "bert": "bert"}
 STEPS, WINDOW, VIEWS = (0, 100, 300, 600), 40, 6
@@ -69,7 +69,8 @@ def train(experiment: Config, data: Clips, seed: int) -> list[float]:
     torch.manual_seed(seed)
     model: Any = models.channels_last(models.build(classes=8, **experiment.architecture())).train()
     optimizer = make_optimizer(model, experiment.train, fused=True)
-    schedule = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
+    whole = experiment.train.model_copy(update={"epochs": STEPS[-1], "warmup_epochs": 20})  # an epoch a step
+    schedule = make_schedule(optimizer, whole, STEPS[-1] + 1)
     losses: list[float] = []
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(STEPS[-1] + 1):
