@@ -27,7 +27,7 @@ ROWS = {"pool": "baseline", "perceiver": "cross1_self1", "self1": "self1", "bert
 STEPS, WINDOW, VIEWS = (0, 100, 300, 600), 40, 6
 SMALL = [
     *("data=sample", "data.workers=0", "perceiver.latents=16", "perceiver.width=256"),
-    *("perceiver.latents_over_time=false", "perceiver.dropout=0"),
+    *("perceiver.latents_over_time=false", "perceiver.latent_std=1", "perceiver.dropout=0"),
     *("bert.mask=0", "bert.dropout=0", "bert.classifier_dropout=0"),
 ]
 WEIGHTS = {
