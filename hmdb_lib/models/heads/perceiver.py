@@ -151,7 +151,8 @@ class Perceiver(Head):
     The tokens of an untrained backbone differ little from clip to clip beside what all clips share, and latents, class
     token and biases are shared by all clips too. Adam moves the head along what is shared by a whole step for whatever
     classes a batch happens to hold, which drowns what tells clips apart and turns the backbone's gradient every step.
-    So attention reads centred tokens, and starts as an average of them at full strength (`python -m benchmarks.starts`).
+    So attention reads centred tokens, and starts as an average of them at full strength (`python -m benchmarks.starts`);
+    and latents start large beside a step of Adam.
 
     Args:
         channels, slots, classes: see `Head`.
