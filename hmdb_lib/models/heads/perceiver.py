@@ -162,7 +162,7 @@ class Perceiver(Head):
         latents: N, the number of latents.
         width: D, their width.
         latent_std: standard deviation that the latents and the class token start with: 1 in the published study, 0.02 in
-            the original Perceiver (arXiv 2103.03206), where steps of Adam are a large part of them.
+            the original Perceiver (arXiv 2103.03206), beside which steps of 3e-4 are large.
         share_latents: one array of latents. False gives each later cross attention an array of its own, which is
             added to its queries (57,187,791 instead of 57,056,719 parameters in the published study's largest row).
         dropout: on the tokens, and on what each attention and each feed-forward adds.
