@@ -162,7 +162,7 @@ class Model(Section):
             )
         if self.width != 1 and self.pretrained in ("auto", *WEIGHTS.values()):
             raise ValueError(
-                f"width={self.width:g}: no weights are published for a part of the channels; set model.pretrained=none"
+                f"width={self.width:g}: no weights are published for a part of the channels; set model.pretrained=none, or width=1"
             )
         return self
 
@@ -449,6 +449,8 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
                 raise UserError(f"{place}: {key}={_show(value)} is not a setting{_nearest(key, known)}")
             if applies:
                 _put(tree, key, value)
+    if quick and "model.width" not in given and tree["model"]["backbone"] not in RESNETS:
+        tree["model"]["width"] = 1  # when_quick narrows ResNets alone
     try:
         return Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:

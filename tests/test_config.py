@@ -89,6 +89,21 @@ def test_heads_train_on_the_samples_frozen_tokens_where_nothing_is_said_of_the_b
     assert config.load(row, ["data=sample", *overrides]).frozen == frozen
 
 
+@pytest.mark.parametrize(
+    ("overrides", "width"),
+    [
+        ([], 0.25),
+        (["model=r2plus1d_34"], 0.25),
+        (["model.width=1"], 1),
+        (["model.width=1", "model.pretrained=kinetics400"], 1),
+        (["model=videomae_small"], 1),
+        (["model.frozen=all", "data=sample"], 1),
+    ],
+)
+def test_a_quick_run_has_a_quarter_of_a_resnets_channels(overrides, width):
+    assert config.load(overrides=["quick=true", "data=sample", *overrides]).model.width == width
+
+
 def test_the_command_line_wins_over_row_and_sample_sizes():
     assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
         ("model.head", "bert"),

@@ -120,9 +120,10 @@ def test_the_readme_lists_the_notebooks_that_there_are():
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, full_sample):
     """One data and one results folder for all: what a notebook wrote, the next one finds."""
     folder = tmp_path_factory.mktemp("place")
+    shutil.copytree(full_sample, folder / "data" / "sample")  # drawing it is tested elsewhere
     yield folder
     shutil.rmtree(folder)  # pytest would keep gigabytes of checkpoints
 
