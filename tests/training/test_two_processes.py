@@ -20,7 +20,7 @@ from hmdb_lib.results.metrics import read_only
 from hmdb_lib.results.runs import Run
 
 pytestmark = pytest.mark.slow
-# Nothing random, batch norm at its running statistics, and one plain step an epoch: weights move by the gradient.
+# Nothing random, batch norm at its running statistics, and plain steps: weights move by the gradient, also when averaged.
 STILL = {
     **{
         "data__resize": [64, 64],
@@ -31,7 +31,13 @@ STILL = {
         "perceiver__width": 64,
     },
     **{"train__optimizer": "sgd", "train__schedule": "constant", "train__lr": 1.0, "train__backbone_lr": 1.0},
-    **{"train__weight_decay": 0.0, "train__clip_norm": 0.0, "train__epochs": 1},
+    **{
+        "train__weight_decay": 0.0,
+        "train__clip_norm": 0.0,
+        "train__epochs": 2,
+        "train__ema": 0.9,
+        "train__batch_size": 8,
+    },
 }
 
 
@@ -79,37 +85,47 @@ def run_of(config):
     return Run.of(config, os.environ["HMDB_RESULTS"])
 
 
-def weights(run):
+def averaged(run):
     return torch.load(run.best, weights_only=True)["state_dict"]
 
 
-@pytest.fixture(scope="module")
-def pair(tiny_experiment, tmp_path_factory):
-    """The run of two processes on one machine, to read only."""
-    folder = tmp_path_factory.mktemp("pair")
-    config = tiny_experiment("cross1_self1", **STILL, name="pair", train__batch_size=8, train__devices=2)
+def trained(run):
+    """The weights behind the averaged ones, after the last epoch."""
+    return torch.load(run.last, weights_only=True)["current_model_state"]
+
+
+def assert_same_weights(some, others, tolerance):
+    assert some.keys() == others.keys()
+    for name, value in others.items():
+        torch.testing.assert_close(some[name], value, atol=tolerance, rtol=0, msg=name)
+
+
+def still_run(devices, tiny_experiment, folder):
+    """The run of so many processes on one machine, to read only."""
+    config = tiny_experiment("cross1_self1", **STILL, name="still", train__devices=devices)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HMDB_RESULTS", str(folder / "results"))
         assert start_in(folder, config).wait() == 0
         return run_of(config)
 
 
-def test_two_processes_give_the_loss_and_the_gradients_of_one(tiny_config, start, pair):
-    one = tiny_config("cross1_self1", **STILL, name="one", train__batch_size=8)
-    assert start(one).wait() == 0
-    assert pair.metrics.train_clip_loss[0] == pytest.approx(run_of(one).metrics.train_clip_loss[0], abs=1e-4)
-    for name, value in weights(run_of(one)).items():
-        torch.testing.assert_close(weights(pair)[name], value, atol=1e-4, rtol=0, msg=name)
+@pytest.fixture(scope="module")
+def one(tiny_experiment, tmp_path_factory):
+    return still_run(1, tiny_experiment, tmp_path_factory.mktemp("one"))
 
 
-def test_two_processes_keep_the_averaged_weights_of_one(tiny_config, start):
-    averaged = STILL | {"train__epochs": 3, "train__ema": 0.9, "train__batch_size": 8}
-    one, two = (
-        tiny_config("cross1_self1", **averaged, name=f"averaged{devices}", train__devices=devices) for devices in (1, 2)
-    )
-    assert [start(one).wait(), start(two).wait()] == [0, 0]
-    for name, value in weights(run_of(one)).items():
-        torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-4, rtol=0, msg=name)
+@pytest.fixture(scope="module")
+def pair(tiny_experiment, tmp_path_factory):
+    return still_run(2, tiny_experiment, tmp_path_factory.mktemp("pair"))
+
+
+def test_two_processes_give_the_loss_and_the_gradients_of_one(one, pair):
+    assert pair.metrics.train_clip_loss[0] == pytest.approx(one.metrics.train_clip_loss[0], abs=1e-4)
+    assert_same_weights(trained(pair), trained(one), 1e-4)
+
+
+def test_two_processes_keep_the_averaged_weights_of_one(one, pair):
+    assert_same_weights(averaged(pair), averaged(one), 1e-4)
 
 
 def in_a_kernel(config, folder):
@@ -124,13 +140,12 @@ def in_a_kernel(config, folder):
 
 def test_a_notebook_starts_two_processes_that_end_as_those_of_the_shell_do(tiny_config, tmp_path, pair, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    config = tiny_config("cross1_self1", **STILL, name="kernel", train__batch_size=8, train__devices=2)
+    config = tiny_config("cross1_self1", **STILL, name="kernel", train__devices=2)
     outputs = in_a_kernel(config, tmp_path)
     assert [output.evalue for output in outputs if output.output_type == "error"] == []
     assert any(output.output_type == "display_data" for output in outputs)  # the curves
     assert "test accuracy" in [line for output in outputs for line in output.get("text", "").splitlines()][-1]
-    for name, value in weights(pair).items():
-        torch.testing.assert_close(weights(run_of(config))[name], value, atol=1e-6, rtol=0, msg=name)
+    assert_same_weights(averaged(run_of(config)), averaged(pair), 1e-6)
 
 
 def test_a_fault_in_a_notebooks_processes_is_told_in_a_line(tiny_config, tmp_path):
@@ -141,10 +156,9 @@ def test_a_fault_in_a_notebooks_processes_is_told_in_a_line(tiny_config, tmp_pat
 
 
 def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny_config, torchrun, pair):
-    two = tiny_config("cross1_self1", **STILL, name="two", train__batch_size=8, train__machines=2)
+    two = tiny_config("cross1_self1", **STILL, name="two", train__machines=2)
     assert [process.wait() for process in list(torchrun(two))] == [0, 0]
-    for name, value in weights(pair).items():
-        torch.testing.assert_close(weights(run_of(two))[name], value, atol=1e-6, rtol=0, msg=name)
+    assert_same_weights(averaged(run_of(two)), averaged(pair), 1e-6)
     assert len(run_of(two).predictions) == 4
 
 
@@ -178,16 +192,13 @@ def test_when_one_process_is_killed_the_other_ends_within_a_minute_and_the_run_g
     pd.testing.assert_frame_equal(run.predictions, run_of(whole).predictions, check_exact=True)
 
 
-def test_a_run_of_one_process_goes_on_as_two_and_stays_the_same_experiment(tiny_config, start):
-    one = tiny_config("cross1_self1", **STILL | {"train__epochs": 2}, name="moved", train__batch_size=8)
-    whole = tiny_config("cross1_self1", **STILL | {"train__epochs": 2}, name="stayed", train__batch_size=8)
-    first, run = start(one), run_of(one)
+def test_a_run_of_one_process_goes_on_as_two_and_stays_the_same_experiment(tiny_config, start, one):
+    moved = tiny_config("cross1_self1", **STILL, name="moved")
+    first, run = start(moved), run_of(moved)
     while not run.last.exists():
         assert first.poll() is None
         time.sleep(0.02)
     first.kill()
     first.wait()
-    assert start(one.changed("train", devices=2)).wait() == 0
-    assert start(whole).wait() == 0
-    for name, value in weights(run_of(whole)).items():
-        torch.testing.assert_close(weights(run)[name], value, atol=1e-4, rtol=0, msg=name)
+    assert start(moved.changed("train", devices=2)).wait() == 0
+    assert_same_weights(trained(run), trained(one), 1e-4)
