@@ -1,8 +1,9 @@
 """Run the tables of experiments.yaml: list the runs, run what is missing, write the table.
 
 Each run is a process of its own, the command that one would type: a run that crashes or takes all memory ends alone,
-nothing of it stays in memory, and Lightning may start it once more for each GPU. What is finished is read from the
-results folder alone, so `hmdb study` can be stopped and started again at any point. One at a time in a folder.
+nothing of it stays in memory, and Lightning may start it once more for each GPU. Quick runs, which take less time than a
+process does to start, are trained here. What is finished is read from the results folder alone, so `hmdb study` can be
+stopped and started again at any point. One at a time in a folder.
 """
 
 import contextlib
@@ -14,7 +15,8 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -252,7 +254,12 @@ def finish(
         def watch(number: int) -> None:
             board.look_at(replace(missing[number], run=Run(written[number])))
 
-        ends = side_by_side(commands, fits, watch, at_once) if together else one_by_one(commands, fits, watch)
+        if together:
+            ends = side_by_side(commands, fits, watch, at_once)
+        elif all(job.config.quick and job.config.train.devices == job.config.train.machines == 1 for job in missing):
+            ends = _in_this_process(missing, commands, fits, until)
+        else:
+            ends = one_by_one(commands, fits, watch)
     began_with = time.time()
     failed, left, spent, foreseen = [], dict(enumerate(expected)), 0.0, 0.0
     began = time.monotonic()
@@ -271,8 +278,9 @@ def finish(
                 foreseen += expected[number]
         if code is None or together:
             count = len(missing) - len(left) + (code is None)
-            told = _clock(sum(left.values()) * (spent / foreseen if foreseen else 1))
-            board.tell(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}; about {told} left")
+            seconds = sum(left.values()) * (spent / foreseen if foreseen else 1)
+            told = "" if math.isnan(seconds) else f"; about {_clock(seconds)} left"
+            board.tell(f"[{count}/{len(missing)}] {job}{'' if code is None else ' ended'}{told}")
         board.look_at(job)
     board.end()
     if left:
@@ -287,6 +295,31 @@ def finish(
     if failed:
         lines = "\n  ".join(failed)
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; the same command tries them again\n  {lines}")
+
+
+def _in_this_process(
+    jobs: Sequence[Job], commands: Sequence[Command], fits: Callable[[int], bool], until: float
+) -> Iterator[tuple[int, int | None]]:
+    """Train runs in order, each told in its command's log: yields what `one_by_one` does."""
+    for number, (job, command) in enumerate(zip(jobs, commands, strict=True)):
+        if not fits(number):
+            continue
+        yield number, None
+        with contextlib.ExitStack() as stack:
+            if command.log:
+                command.log.parent.mkdir(parents=True, exist_ok=True)
+                log = stack.enter_context(command.log.open("a", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(log))
+                stack.enter_context(contextlib.redirect_stderr(log))
+            try:
+                code = 0 if training.train(job.config, until=until).finished else TIME_IS_UP
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                code = 2
+            except Exception:  # whatever it is, the other runs go on
+                traceback.print_exc()
+                code = 1
+        yield number, code
 
 
 def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
@@ -354,8 +387,8 @@ def expect(
 ) -> list[float]:
     """Forecast the seconds of each missing run and tell them; nan where that cannot be measured.
 
-    A row that has a finished run among `jobs` takes as long again; any other one is measured. A quick run is mostly its
-    start, so the first row's time is taken for all. Stored tokens are counted once for the rows that share them.
+    A row that has a finished run among `jobs` takes as long again; any other one is measured, but for a quick one, which
+    takes less time than that. Stored tokens are counted once for the rows that share them.
     """
     seconds: dict[str, Seconds] = {}
     stored = set()
@@ -364,8 +397,8 @@ def expect(
             seconds[job.config.row] = Seconds(sum(job.run.summary["seconds"].values()))
             stored.add(_tokens_of(job.config))
     for job in missing:
-        if job.config.quick and seconds:
-            seconds.setdefault(job.config.row, next(iter(seconds.values())))
+        if job.config.quick:
+            seconds.setdefault(job.config.row, Seconds(math.nan))
         if job.config.row not in seconds:
             # What the data are is told once, not for every row.
             with contextlib.redirect_stdout(io.StringIO() if seconds else sys.stdout):
@@ -379,7 +412,7 @@ def expect(
         left.append(of_run * (1 - len(job.run.metrics) / job.config.train.epochs))
         left[-1] += tokens * (_tokens_of(job.config) not in stored)
         stored.add(_tokens_of(job.config))
-    if missing:
+    if missing and not missing[0].config.quick:
         tell(f"expected: {_clock(sum(left))} for the {len(missing)} runs to do, on this machine as busy as it is now")
     return left
 

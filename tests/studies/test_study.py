@@ -247,6 +247,24 @@ def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place,
     assert table.runs.to_dict() == {"videomae_small": 0, "baseline": 1}
 
 
+def test_quick_runs_train_in_this_process_each_told_in_its_log(place, tiny_videos, capsys, monkeypatch):
+    monkeypatch.setattr(launch, "_started", None)  # starts a process
+    changes = tiny(tiny_videos, quick="true", **{"data.resize": "[72,96]", "data.crop": 72})
+    with pytest.raises(
+        UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2; see .*log"
+    ):
+        study.run(["videomae_small", "baseline"], [1], [0], changes, to_log=True)
+    refused, trained = (
+        (place.results / f"runs/{row}/{tiny_videos.name}-split1-seed0-quick/log.txt").read_text()
+        for row in ("videomae_small", "baseline")
+    )
+    assert "\nerror: " in refused
+    assert "test accuracy" in trained
+    printed = capsys.readouterr().out
+    assert "[2/2] baseline split 1 seed 0\n" in printed
+    assert "test accuracy" not in printed
+
+
 def start(results, changes):
     command = [sys.executable, "-m", "hmdb_lib", "study", "baseline", "--seeds", "0", "1", *changes]
     # One thread, as Ray gives a run of one core.
