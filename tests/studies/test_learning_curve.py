@@ -42,7 +42,7 @@ def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_vi
     tiny = tiny_config().flat()
     own = ("data.dataset", "data.root", "data.frames", "data.resize", "data.crop", "data.workers", "evaluate.clips")
     own += ("train.precision", "train.batch_size", "model.pretrained")
-    changes = {key: tiny[key] for key in own}
+    changes = {"quick": True, "data.limit": None} | {key: tiny[key] for key in own}
     arms = {"scratch": ("cross1_self1", SMALL), "fast": ("cross1_self1", SMALL | {"train.lr": 0.01})}
     table = stages.learning_curve(arms, [4, 8], updates=2, changes=changes)
     file = environment.place().results / "learning_curves" / f"scratch+fast-{tiny_videos.name}.csv"
