@@ -8,12 +8,11 @@ import math
 import resource
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import torch
 from torch import Tensor
 
+from hmdb_lib.environment import Processes
 from hmdb_lib.models.heads import perceiver as hybrid
 
 TOKENS = (784, 1568, 3136, 6272, 12544)  # 6,272 are the published study's at 16 x 112 x 112
@@ -49,7 +48,7 @@ def main() -> None:
     for tokens in TOKENS:
         found = []
         for fused in (True, False):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            with Processes(1) as pool:
                 found += pool.submit(measure, tokens, fused).result()
         print("{:8,}   {:8.3f} {:6.0f}    {:8.3f} {:6.0f}".format(tokens, *found))
 

@@ -3,8 +3,14 @@
 import importlib.metadata
 import os
 import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent  # of a checkout; beside other packages where the wheel is installed
@@ -70,6 +76,25 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class Processes(ProcessPoolExecutor):
+    """Run functions in so many new processes, spawned: a fork of a notebook's threads may hang.
+
+    Python's own would run the caller's script in each of them first, all over again, unless what it does stands under
+    `if __name__ == "__main__":`. These do not.
+    """
+
+    def __init__(self, count: int, initializer: Callable[[], object] | None = None) -> None:
+        super().__init__(count, get_context("spawn"), initializer)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Start a process if all are at work; see `concurrent.futures`."""
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")  # has no file to run
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            sys.modules["__main__"] = main
 
 
 def commit() -> str | None:

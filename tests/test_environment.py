@@ -1,6 +1,8 @@
 """Which machine this is: folders, and as many workers as this process may use cores."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -26,3 +28,14 @@ def test_outside_a_checkout_the_folders_lie_in_the_working_directory(tmp_path, m
     monkeypatch.chdir(tmp_path)
     place = environment.place()
     assert (place.data, place.results) == (tmp_path / "data", tmp_path / "results")
+
+
+def test_processes_do_not_run_the_callers_script_again(tmp_path):
+    script = tmp_path / "mine.py"  # as one writes it: nothing stands under `if __name__ == "__main__":`
+    script.write_text(
+        "from hmdb_lib.environment import Processes\nimport os\nprint('once')\n"
+        "with Processes(2) as pool:\n    print(len({*pool.map(abs, range(4)), pool.submit(os.getpid).result()}))\n"
+    )
+    given = os.environ | {"PYTHONPATH": str(environment.ROOT)}
+    told = subprocess.run([sys.executable, script], env=given, capture_output=True, text=True, timeout=60)
+    assert (told.stdout, told.stderr) == ("once\n5\n", "")

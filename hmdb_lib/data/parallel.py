@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
 
-from hmdb_lib.environment import cores
+from hmdb_lib.environment import Processes, cores
 from hmdb_lib.errors import UserError
 from hmdb_lib.progress import Bar
 
@@ -18,15 +17,13 @@ def parallel_map(
 ) -> Iterator[Any]:
     """Yield `work(job)` for each job, in their order, with a progress bar.
 
-    `workers`: processes, one per core by default; one worker is this process. Processes are spawned, because a fork
-    of a notebook's threads may hang: a script that calls this needs `if __name__ == "__main__":`. Raises UserError
-    when a process is killed.
+    `workers`: processes, one per core by default; one worker is this process. Raises UserError when a process is killed.
     """
     workers = min(workers or cores(), len(jobs))
     if workers <= 1:
         yield from Bar(map(work, jobs), desc, len(jobs), unit=unit)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
+    pool = Processes(workers, _end_with_parent)
     try:
         yield from Bar(pool.map(work, jobs), desc, len(jobs), unit=unit)
     except BrokenProcessPool:

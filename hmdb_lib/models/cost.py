@@ -5,8 +5,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hmdb_lib.environment import Processes
 from hmdb_lib.models.backbones.video_transformers import VideoMAE, VJEPA2Encoder
 from hmdb_lib.models.build import build
 from hmdb_lib.progress import Bar
@@ -127,7 +126,7 @@ def measure(
 
     """
     work = (make, (1, 3, frames, size, size), repeats, passes, torch.get_num_threads())
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with Processes(1) as pool:
         return pool.submit(_measure, *work).result()
 
 

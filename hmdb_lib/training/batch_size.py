@@ -8,9 +8,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 
 from hmdb_lib import models
 from hmdb_lib.config import Config
+from hmdb_lib.environment import Processes
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.recompute import recompute_activations
@@ -101,7 +100,7 @@ def training_step(config: Config, device: Device, classes: int = 51) -> Callable
 
 def measure_step(config: Config, classes: int, batch: int, repeats: int = 1) -> dict[str, float]:
     """Measure seconds_training and seconds_judging of a step of `batch` clips, in a process that then ends."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with Processes(1) as pool:
         return pool.submit(_measure, config, classes, batch, repeats, torch.get_num_threads()).result()
 
 
