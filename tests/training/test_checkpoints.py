@@ -16,6 +16,7 @@ from helpers.cut_off import assert_same, stop_after
 
 from hmdb_lib.environment import ROOT
 from hmdb_lib.errors import UserError
+from hmdb_lib.results.metrics import VideoScores
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.checkpoints import WholeCheckpoints, newest_whole
@@ -172,3 +173,20 @@ def test_a_run_killed_again_and_again_ends_with_the_same_digits(tiny_config, tmp
         child.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert_same(run, training.train(whole))
+
+
+def test_of_epochs_with_one_accuracy_the_lowest_loss_is_chosen_by_whatever_margin(tiny_config, monkeypatch):
+    losses, now = [1.80681, 1.80657, 1.80681], {"epoch": 0}
+
+    class Clock(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            now["epoch"] = trainer.current_epoch
+
+    def summary(scores):
+        return measured(scores) | {"video_accuracy": 40 / 69, "video_loss": losses[now["epoch"]]}
+
+    measured = VideoScores.summary
+    monkeypatch.setattr(VideoScores, "summary", summary)
+    run = training.train(tiny_config(train__epochs=3), callbacks=[Clock()])
+    assert run.metrics.val_video_loss.tolist() == losses
+    assert run.summary["best_epoch"]["epoch"] == 1
