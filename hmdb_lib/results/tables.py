@@ -183,6 +183,7 @@ def study(
     theirs = published().add_prefix("published_hmdb51_").drop(columns="published_hmdb51_note")
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
     spreads = run_spreads(pools)
+    averages = {row: average_runs(predictions) for row, predictions in pools.items()}
     lines: dict[str, dict[str, Any]] = {}
     for row, of_row in runs.items():
         lines[row] = {"runs": len(of_row)}
@@ -237,13 +238,17 @@ def study(
                     **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
                     **_against(row, compare(by_way, own)),
                 }
-        if (averaged := average_runs(predictions)) is not None:
+        if (averaged := averages.get(row)) is not None:
             accuracy = accuracy_interval(averaged)
-            lines[f"{row} ({len(predictions) // len(averaged)} runs averaged)"] = {
+            name = f"{{}} ({len(predictions) // len(averaged)} runs averaged)"
+            line = lines[name.format(row)] = {
                 **{"runs": len(of_row), "videos": len(averaged), "sources": accuracy.sources},
                 **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
                 "mean_class_accuracy": mean_class_accuracy(averaged),
             }
+            other = averages.get(to)
+            if "difference" in lines[row] and other is not None and len(of_row) == len(runs[to]):
+                line |= _against(name.format(to), compare(averaged, other, partial=True)) | {"p": math.nan}
     columns = [
         *("runs", "chosen_on", "trials", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
         *("best_on_validation", "accuracy", "accuracy_low", "accuracy_high", "accuracy_spread", "spread_between_runs"),

@@ -81,7 +81,10 @@ def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos
     assert (row.runs, row.videos, row.validation_loss) == (2, 12, 1.5)  # two seeds judge the same twelve
     assert (row.accuracy, row.difference) == (19 / 24, pytest.approx(6 / 24))
     assert row.difference_low <= row.difference <= row.difference_high
-    assert table.loc["cross1 (2 runs averaged)"].dropna().index.tolist()[:3] == ["runs", "videos", "sources"]
+    averaged = table.loc["cross1 (2 runs averaged)"]
+    assert averaged.dropna().index.tolist()[:3] == ["runs", "videos", "sources"]
+    assert (averaged.reference, averaged.difference) == ("cross1_self1 (2 runs averaged)", pytest.approx(3 / 12))
+    assert np.isnan(averaged.p), "the comparison that was planned is that of single runs"
     assert row.published_hmdb51_val_accuracy == 0.7047
     assert (row.cnn_parameters, row.attention_parameters) == (31_300_000, 7_600_000)
 
