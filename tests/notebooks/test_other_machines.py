@@ -140,7 +140,7 @@ def test_on_kaggle_a_full_disk_is_told_and_a_second_pass_needs_no_network(machin
     _, *get_data = code_of("01_get_data", 'size = {"classes": 2, "videos": 8, "train": 2, "test": 1}')
     train = next(cell for cell in start_here if "hl.train(" in cell)
     kaggle = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    with mount_small_disk(tmp_path / "working", "300m") as working:
+    with mount_small_disk(tmp_path / "working", "100m") as working:
         session = f"""
             mount -t tmpfs tmpfs /kaggle
             mkdir -p /kaggle/input /kaggle/working /kaggle/temp/data
@@ -152,7 +152,7 @@ def test_on_kaggle_a_full_disk_is_told_and_a_second_pass_needs_no_network(machin
         first, *_, trained = machine(session, [set_up, *start_here[:2], train], **kaggle)
         assert "\ndata: /kaggle/temp/data\nresults: /kaggle/working/results\n" in first
         assert "\nno GPU: Settings > Accelerator > GPU T4 x2" in first
-        assert first.splitlines()[-1].startswith("only 0.3 GB are free for results")
+        assert first.splitlines()[-1].startswith("only 0.1 GB are free for results")
         (told,) = faults([trained])
         assert "the disk is full; free some of it (on Colab: " in told
 
