@@ -49,7 +49,8 @@ def get_hmdb51(
     if any(name.endswith(splits.ending) for name in zipped):
         beside = own
     fetched = [_use_first(splits, beside if beside and beside.exists() else None), _use_first(videos, own)]
-    shutil.rmtree(root / "downloads", ignore_errors=True)
+    if not (own and own.absolute().is_relative_to(videos.downloads)):  # your own archive is left where it lies
+        shutil.rmtree(videos.downloads, ignore_errors=True)
     if any(fetched) or (os.access(root, os.W_OK) and not (root / "manifest.csv").exists()):
         verify(root, whole=whole, workers=workers)
     return root
@@ -62,6 +63,7 @@ def _use_first(part: Part, own: Path | None) -> bool:
         if passed and not os.access(part.place.parent, os.W_OK):
             raise UserError(f"{part.place}: not whole and read-only; name a folder that you can write to")
         if passed:
+            part.require_own()
             print(f"{part.name}: trying {name}")
         try:
             get()

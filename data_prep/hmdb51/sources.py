@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -18,9 +19,12 @@ from huggingface_hub import DatasetInfo, HfApi
 from data_prep.hmdb51.fetch import FetchError, check, check_or_delete, fetch, one_line, retry
 from data_prep.hmdb51.unpack import unpack, unpack_videos
 from data_prep.hmdb51.verify import SPLITS, Whole, split_problems, video_problems
+from hmdb_lib.data.find import is_hidden
+from hmdb_lib.data.sources import CONVENTIONS
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import is_disk_full, report_refusals, require_disk
 
+DOWNLOADS = ".hmdb51-downloads"  # archives and unfinished folders; nobody else's, since it is removed at the end
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -65,11 +69,12 @@ class Part(ABC):
     """
 
     name: str
+    own: str  # regular expression of a file's name
     ending: str  # of a file
     depth: int  # of a file below `place`
 
     def __init__(self, root: Path, whole: Whole, sources: Sources, workers: int | None) -> None:
-        self.place, self.downloads = root / self.name, root / "downloads"
+        self.place, self.downloads = root / self.name, root / DOWNLOADS
         self.whole, self.sources, self.workers = whole, sources, workers
         self.archive: Archive = getattr(sources, self.name)
         self.hub = HfApi(sources.hub)
@@ -85,6 +90,13 @@ class Part(ABC):
     @abstractmethod
     def from_mirror(self) -> None:
         """Take the single files of the mirror on the Hugging Face hub."""
+
+    def require_own(self) -> None:
+        """Raise UserError where `place` holds files that are not HMDB51's, which are never removed."""
+        files = (Path(folder) / name for folder, _, names in os.walk(self.place) for name in names)
+        other = next((file for file in files if not re.fullmatch(self.own, file.name) and not is_hidden(file.name)), None)
+        if other and not self.place.is_symlink():  # of a link, only the link is removed
+            raise UserError(f"{other}: is none of HMDB51's {self.name}; move it away, or name another folder")
 
     def from_archive(self, archive: Path) -> None:
         """Take an archive on this machine, and leave it there; a zip file, whose checksum nobody knows, by what it holds."""
@@ -182,7 +194,7 @@ class Part(ABC):
 class Splits(Part):
     """Make the official lists, `splits/<class>_test_split<k>.txt`."""
 
-    name, ending, depth = "splits", "_test_split1.txt", 1
+    name, own, ending, depth = "splits", r".+_test_split\d\.txt", "_test_split1.txt", 1
 
     def problems(self, folder: Path) -> list[str]:
         """List what is wrong with the lists."""
@@ -216,7 +228,7 @@ class Splits(Part):
 class Videos(Part):
     """Make the clips, `videos/<class>/*.avi`."""
 
-    name, ending, depth = "videos", ".avi", 2
+    name, own, ending, depth = "videos", CONVENTIONS["HMDB51"] + r"\.avi", ".avi", 2
 
     def problems(self, folder: Path) -> list[str]:
         """List what is wrong with the videos."""

@@ -12,7 +12,7 @@ from helpers.tiny_hmdb51 import SPLITS, VIDEOS, WHOLE, files_in, mirror, mount_s
 from helpers.web import FAST, Page, serve
 
 from data_prep.hmdb51.download import get_hmdb51
-from data_prep.hmdb51.sources import Archive, Sources
+from data_prep.hmdb51.sources import DOWNLOADS, Archive, Sources
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import DiskError
 
@@ -280,11 +280,38 @@ def test_an_archive_that_is_not_there_is_told_before_anything_is_tried(root, sou
 
 def test_an_archive_downloaded_by_an_interrupted_call_is_used(root, sources, web, archives):
     write_folders(root, {})
-    (root / "downloads").mkdir()
-    archives[0].rename(root / "downloads" / archives[0].name)
+    (root / DOWNLOADS).mkdir()
+    archives[0].rename(root / DOWNLOADS / archives[0].name)
     get_all(root, sources)
     assert is_whole(root)
     assert web.requests == []
+
+
+def test_a_folder_called_downloads_is_the_users_own(root, sources):
+    write_folders(root)
+    (root / "downloads").mkdir()
+    (root / "downloads/thesis.pdf").write_text("mine")
+    get_all(root, sources)
+    assert (root / "downloads/thesis.pdf").exists()
+
+
+def test_ones_own_archive_is_left_there_though_it_lies_with_the_downloaded_ones(root, sources, archives):
+    own = root / DOWNLOADS / archives[0].name
+    own.parent.mkdir(parents=True)
+    for archive in archives:
+        archive.rename(own.parent / archive.name)
+    get_all(root, sources, own)
+    assert own.exists()
+
+
+@pytest.mark.parametrize("own", ["videos/letter.txt", "videos/holiday/beach.avi", "splits/todo.txt"])
+def test_files_of_ones_own_in_the_place_of_a_part_are_never_removed(root, sources, web, archives, own):
+    (root / own).parent.mkdir(parents=True)
+    (root / own).write_text("mine")
+    put_official(web, archives)
+    with pytest.raises(UserError, match=f"{own}: is none of HMDB51's .*; move it away, or name another folder"):
+        get_all(root, sources)
+    assert (root / own).read_text() == "mine"
 
 
 def test_one_lost_video_is_put_back(root, sources, web, archives):
