@@ -75,7 +75,7 @@ class Data(Section):
 
     dataset: Literal["auto", "sample", "hmdb51", "folder"]
     root: str | None
-    split: Count
+    split: Annotated[int, Field(ge=0)]
     folds: Annotated[int, Field(ge=2)]
     group: str | None
     classes: list[str] | str | None
@@ -98,6 +98,17 @@ class Data(Section):
     store: str
     features: Literal["tokens", "4x4", "pooled"]
     workers: Annotated[int, Field(ge=0)] | Literal["auto"]
+
+    @field_validator("root")
+    @classmethod
+    def _is_a_path(cls, root: str | None) -> str | None:
+        try:
+            Path(root or "").expanduser()
+        except RuntimeError:
+            raise ValueError(
+                "begins with ~ and a name that is no user's here; write ./~ for a folder so called"
+            ) from None
+        return root
 
     @field_validator("group")
     @classmethod

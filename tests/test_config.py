@@ -66,6 +66,11 @@ def test_a_section_alone_stands_for_its_first_key():
     assert (chosen.data.dataset, chosen.model.backbone) == ("folder", "r3d_18")
 
 
+def test_a_home_folder_of_nobody_is_told():
+    with pytest.raises(UserError, match=r"data\.root=\"~nobody.*begins with ~ and a name that is no user's here"):
+        config.load(overrides=["data=folder", "data.root=~nobody-of-this-name/videos"])
+
+
 def test_the_sample_sizes_apply_only_when_the_sample_is_used():
     assert config.load(overrides=["data=sample"]).data.frames == 8
     assert config.load(overrides=["data=hmdb51"]).data.frames == 16

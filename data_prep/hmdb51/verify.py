@@ -124,7 +124,7 @@ def video_problems(videos: Path, splits: Path, whole: Whole = HMDB51) -> list[st
 
 
 def _avi_files(videos: Path) -> list[str]:
-    return [path for path in find_videos(videos, depth=2) if path.endswith(".avi")]
+    return [path for path in find_videos(videos, depth=2) if path.endswith(".avi") and (videos / path).is_file()]
 
 
 def _missing(videos: Path, listed: set[str], missing: set[str]) -> list[str]:
@@ -143,7 +143,8 @@ def _roles(splits: Path, split: int) -> dict[str, str]:
 
 
 def _read_manifest(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=MANIFEST)
+    written = file.exists() and file.stat().st_size > 0
+    table = pd.read_csv(file) if written else pd.DataFrame(columns=MANIFEST)
     if list(table) != MANIFEST:
         raise UserError(f"{file}: was not written by verify; is this the sample data set? Nothing was checked")
     return table

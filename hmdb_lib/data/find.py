@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +17,7 @@ def find_videos(folder: Path, depth: int | None = None) -> list[str]:
     """List the video files anywhere below `folder`, or exactly `depth` levels below it (2: `<class>/<video>`).
 
     Returns sorted paths relative to `folder`, with forward slashes. Linked folders are followed, each folder once on a
-    path. Hidden files and folders and those that operating systems and network disks add are skipped.
+    path; links to files that are gone are listed too. Hidden files and folders and those that operating systems and network disks add are skipped.
     """
     found = _files(Path(folder), (), depth, frozenset())
     return sorted(path for path in found if is_video(path) and depth in (None, path.count("/") + 1))
@@ -50,7 +51,7 @@ def locate(folder: Path, listed: Iterable[str], found: Iterable[str]) -> Mapping
     ./, ../, backslashes or blanks around it; another case, or the other Unicode form of an accent; another ending of a
     video. A form that two files have means neither.
     """
-    there, root = set(found), Path.cwd() / folder
+    there, root = set(found), Path(os.path.normpath(Path.cwd() / folder))
     forms, stems = _unique(there, plain), _unique(there, _without_ending)
     taken = {}
     for path in listed:
@@ -71,14 +72,9 @@ def _without_ending(path: str) -> str:
 
 
 def _unique(paths: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    twice = set()
-    for path in paths:
-        key = form(path)
-        if key in kept:
-            twice.add(key)
-        kept[key] = path
-    return {key: path for key, path in kept.items() if key not in twice}
+    keys = [(form(path), path) for path in paths]
+    counts = Counter(key for key, _ in keys)
+    return {key: path for key, path in keys if counts[key] == 1}
 
 
 def _files(folder: Path, above: tuple[str, ...], depth: int | None, seen: frozenset[str]) -> Iterable[str]:
@@ -92,5 +88,5 @@ def _files(folder: Path, above: tuple[str, ...], depth: int | None, seen: frozen
         if entry.is_dir():
             if depth is None or len(above) + 1 < depth:
                 yield from _files(Path(entry.path), (*above, entry.name), depth, seen | {real})
-        elif is_video(entry.name) and entry.is_file():
+        elif is_video(entry.name) and (entry.is_file() or entry.is_symlink()):
             yield "/".join((*above, entry.name))

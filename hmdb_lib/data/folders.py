@@ -35,6 +35,7 @@ _COLUMNS = {
     "split": ("split", "subset", "part", "partition"),
     "fold": ("fold",),
 }
+_LABELLED = re.compile(r"(.*\.\w{2,5})[ ,\t]+(.+)")  # a line of a list
 _LISTED_ENOUGH = 0.5  # share of a text file's lines that must name videos for it to be a list
 
 
@@ -71,8 +72,8 @@ def role_of(name: str) -> str | None:
 
 def read_folder(root: Path, found: Sequence[str], split: int) -> Listing:
     """Read what a folder says of its videos, of which `found` are all. Raises UserError for what cannot be used."""
-    index = root / "index.csv"
-    if index.exists():
+    index = next((file for file in sorted(root.iterdir()) if plain(file.name) == "index.csv"), None)
+    if index:
         return _read_index(root, index, found, split)
     parts = [path.split("/") for path in found]
     for level in (0, 1):
@@ -94,6 +95,11 @@ def _read_index(root: Path, index: Path, found: Sequence[str], split: int) -> Li
             told = f"the column {column} is empty; it must be filled in every row"
             raise UserError(f"{index}, row {empty[0] + 2}: {told}")
     folds: tuple[int, ...] = ()
+    if "fold" in table and "split" in table and table.split.map(role_of).notna().all():
+        raise UserError(
+            f"{index}: has parts in the column split and in the column fold, and only one can say what tests; remove or "
+            "rename the other"
+        )
     if "fold" in table:
         folds, table["role"] = _folds(index, table, split)
     elif "split" in table:
@@ -107,6 +113,9 @@ def _read_table(file: Path) -> pd.DataFrame:
         table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: is not a CSV table: {error}") from None
+    if not isinstance(table.index, pd.RangeIndex):
+        told = f"the first line names {len(table.columns)} columns, and rows have more"
+        raise UserError(f"{file}: {told}; remove commas at their ends, and quote names that hold one")
     for name, spellings in _COLUMNS.items():
         known = {plain(str(column)): column for column in table}
         if name not in table and (column := next((known[word] for word in spellings if word in known), None)):
@@ -180,7 +189,7 @@ def _read_parts(root: Path, found: Sequence[str], level: int) -> Listing:
     rows.sort(key=lambda row: list(_ROLES).index(row[2]))
     videos = pd.DataFrame(rows, columns=["path", "label", "role"])
     if not (videos.role == "train").any():
-        others = sorted({path.split("/")[level] for path in found})
+        others = sorted({path.split("/")[level] for path in found if path.count("/") > level})
         raise UserError(f"{root}: has no folder train/<class>/ with videos beside its other parts ({_some(others)})")
     videos["role"] = _with_test(videos.role)
     return Listing(videos.assign(present=True), root, (1,))
@@ -193,7 +202,7 @@ def _read_lists(root: Path, found: Sequence[str], split: int) -> Listing | None:
         root,
         *(f for f in sorted(root.iterdir()) if f.is_dir() and not is_hidden(f.name) and f.name not in below),
     ]
-    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix in (".txt", ".csv")]
+    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in (".txt", ".csv")]
     _tell_unread(root, folders, found)
     lists: dict[int, list[tuple[Path, pd.DataFrame]]] = {}
     for file in files:
@@ -239,44 +248,47 @@ def _role_of_list(stem: str) -> str | None:
 def _read_list(
     root: Path, file: Path, found: Sequence[str], below: Sequence[str], role: str | None
 ) -> pd.DataFrame | None:
-    """Read one list as path, label and role; None for a file that is none, which is told where its name says a part."""
+    """Read one list as path, label, role, and group where it has that column; None for a file that is none, which is told where its name says a part."""
     rows = _rows(file)
-    if not rows:
+    if rows.empty:
         return None
     for prefix in ("", *(f"{folder}/" for folder in below)):
-        taken = locate(root, [prefix + row[0] for row in rows], found)
+        listed = prefix + rows.path
+        taken = locate(root, listed, found)
         if len(taken) < _LISTED_ENOUGH * len(rows):
             continue
-        lines = []
-        for path, label, part in rows:
-            own = taken.get(prefix + path, prefix + path)
-            folders = own.removeprefix(prefix).split("/")[:-1]
-            lines.append((own, folders[0] if folders else label, role_of(part) if part else role))
-        if any(not label for _, label, _ in lines):
+        table = rows.assign(path=[taken.get(path, path) for path in listed])
+        folders = table.path.str.removeprefix(prefix).str.extract(r"^([^/]+)/")[0].fillna("")
+        # A number stands for a class whose name is the folder's, where each folder has a number of its own.
+        pairs = pd.DataFrame({"label": table.label, "folder": folders}).drop_duplicates()
+        numbers = table.label.str.isdecimal() & (not any(pairs[column].duplicated().any() for column in pairs))
+        table["label"] = table.label.mask((folders != "") & (numbers | (table.label == "")), folders)
+        if (table.label == "").any():
             raise UserError(f"{file}: names videos without a class, and they lie in no class folder")
-        if all(part for *_, part in lines):
-            return pd.DataFrame(lines, columns=["path", "label", "role"])
+        table["role"] = [role_of(part) if part else role for part in table.pop("split")]
+        if table.role.notna().all():
+            return table
     if role:
-        print(f"{file}: is not read: its first line was looked for as {root / rows[0][0]}, which is not there")
+        print(f"{file}: is not read: its first line was looked for as {root / rows.path[0]}, which is not there")
     return None
 
 
-def _rows(file: Path) -> list[tuple[str, str, str]]:
-    """Path, label and part of each line of a list; the latter two may be empty."""
+def _rows(file: Path) -> pd.DataFrame:
+    """Read the lines of a list: path, label, split, both empty where they are not given, and group where it is."""
     try:
-        if file.suffix == ".csv":
+        if file.suffix.lower() == ".csv":
             table = _read_table(file)
             if "path" in table:
-                empty = pd.Series("", table.index)
-                return list(zip(table.path, table.get("label", empty), table.get("split", empty), strict=True))
+                wanted = ["path", "label", "split", *(["group"] if "group" in table else [])]
+                return table.reindex(columns=wanted, fill_value="")
             with file.open(newline="", encoding="utf-8-sig") as text:
                 lines = [row for row in csv.reader(text, skipinitialspace=True) if row]
-            return [(row[0], row[1] if len(row) > 1 else "", "") for row in lines]
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        else:
+            found = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = [match.groups() if (match := _LABELLED.fullmatch(line)) else (line,) for line in found]
     except (UserError, UnicodeDecodeError, csv.Error):
-        return []
-    labelled = [re.fullmatch(r"(.*\.\w{2,5})[ ,\t]+(.+)", line) for line in lines]
-    return [(m[1], m[2], "") if m else (line, "", "") for line, m in zip(lines, labelled, strict=True)]
+        lines = []
+    return pd.DataFrame([(*line, "")[:2] for line in lines], columns=["path", "label"], dtype=str).assign(split="")
 
 
 def _read_classes(root: Path, found: Sequence[str]) -> Listing:

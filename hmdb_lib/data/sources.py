@@ -1,12 +1,14 @@
 """Find the source video that each clip was cut from: clips of one source must not lie in two parts."""
 
+import filecmp
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from itertools import combinations
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from hmdb_lib.data.find import stem_of
+from hmdb_lib.data.find import plain, stem_of
 from hmdb_lib.errors import UserError
 
 # How public data sets name their clips; the source is what lies between the brackets. The first that fits counts.
@@ -39,27 +41,43 @@ def find_groups(paths: Sequence[str], pattern: str | None = None) -> pd.Series:
     """Name the source of each file, and print in a line what the sources were told by.
 
     `pattern` is data.group: a regular expression, searched in the whole path, whose first group is the source. Without
-    one the names tell it (`CONVENTIONS`, `NUMBERED`); a file that nothing fits is its own source, its folder included,
-    or its folder is where it lies deeper than <class>/<video>. Raises UserError for a path without a match.
+    one the names tell it (`CONVENTIONS`, `NUMBERED`); a file that nothing fits is its own source, its folder included.
+    Raises UserError for a path without a match.
     """
     if pattern is not None:
         return _by_pattern(paths, pattern)
     found: list[tuple[str, str]] = [_by_convention(stem_of(path)) for path in paths]
     numbered = [_by_number(path) if not source else ("", "") for path, (_, source) in zip(paths, found, strict=True)]
-    names: dict[PurePosixPath, set[str]] = {}
+    beside: dict[PurePosixPath, set[str]] = {}  # the names of a folder's files, without their numbers
     for path, (_, source) in zip(paths, numbered, strict=True):
-        folder = PurePosixPath(path).parent
-        names.setdefault(folder, set()).add(source.casefold() or stem_of(path))
-    groups, told = [], {}
+        beside.setdefault(PurePosixPath(path).parent, set()).add(plain(source) or plain(stem_of(path)))
+    several = {name for names in beside.values() if len(names) > 1 for name in names}
+    groups, told, first = [], {}, {}
     for path, by_name, by_number in zip(paths, found, numbered, strict=True):
-        folder = PurePosixPath(path).parent
         kind, source = by_name if by_name[1] else by_number
-        if kind in NUMBERED and (len(names[folder]) == 1 or source.casefold() == folder.name.casefold()):
-            kind, source = "", ""
+        if kind in NUMBERED:
+            # Where a name is its folder's, or all that its folders hold, the number only counts the files.
+            counts = plain(source) not in several or plain(source) == plain(PurePosixPath(path).parent.name)
+            kind, source = ("", "") if counts else (kind, first.setdefault(plain(source), source))
         told[kind] = told.get(kind, 0) + 1
         groups.append(source or path.removesuffix(PurePosixPath(path).suffix))
     _tell(groups, told, paths)
     return pd.Series(groups, dtype=str)
+
+
+def read_groups(videos: pd.DataFrame, listed: object) -> pd.Series:
+    """Read the sources that a column group names, and print in a line how many there are.
+
+    Names that differ in case, in the form of an accent or in blanks around them are one source, under its first name. An
+    empty cell makes the file its own source. `listed`: what has the column, for the line.
+    """
+    named = videos.group.fillna("").astype(str).str.strip()
+    groups = named.groupby(named.map(plain)).transform("first")
+    empty = groups == ""
+    groups = groups.mask(empty, videos.path)
+    own = f"; {empty.sum()} have none there and count as their own source each" if empty.any() else ""
+    print(f"sources: {groups.nunique()} of {len(groups)} videos, as the column group of {listed} names them{own}")
+    return groups
 
 
 def check_sources(videos: pd.DataFrame, root: object) -> None:
@@ -74,6 +92,40 @@ def check_sources(videos: pd.DataFrame, root: object) -> None:
         f"{root}: {len(torn)} of {len(parts)} sources lie in two parts, such as {torn[0]} ({where}); move them to one "
         f"part, or name the sources with data.group=<regex> ({EACH_ITS_OWN}: every file is a source of its own)"
     )
+
+
+def check_copies(videos: pd.DataFrame, folder: Path) -> None:
+    """Raise UserError for one file that lies in two parts under two names; print which files have a copy in another part.
+
+    A copy has the same bytes; only videos of the same size are compared.
+    """
+    used = videos[videos.present & (videos.role != "unused")]
+    told = [(folder / path).stat() for path in used.path]
+    used = used.assign(size=[of.st_size for of in told], file=[(of.st_dev, of.st_ino) for of in told])
+    used = used[used.duplicated("size", keep=False) & (used["size"] > 0)].copy()
+    used["middle"] = [_middle(folder / path, size) for path, size in zip(used.path, used["size"], strict=True)]
+    copies = []
+    for _, alike in used.groupby(["size", "middle"]):
+        for (_, one), (_, other) in combinations(alike.iterrows(), 2):
+            if one.role == other.role:
+                continue
+            if one.file == other.file and one.file[1]:
+                where = f"{one.path} ({one.role}) and {other.path} ({other.role})"
+                raise UserError(f"{folder}: {where} are one file, which would lie in two parts; remove one of them")
+            if filecmp.cmp(folder / one.path, folder / other.path, shallow=False):
+                copies.append(f"{one.path} ({one.role}) and {other.path} ({other.role})")
+    if copies:
+        print(
+            f"{folder}: {len(copies)} pairs of videos in two parts have the same bytes, such as {copies[0]}: what is tested has "
+            "trained; remove one of each, or name both's source with data.group"
+        )
+
+
+def _middle(file: Path, size: int) -> bytes:
+    """Read a little from the middle of a file, which tells most videos of the same size apart."""
+    with file.open("rb") as opened:
+        opened.seek(size // 2)
+        return opened.read(4096)
 
 
 def _by_pattern(paths: Sequence[str], pattern: str) -> pd.Series:

@@ -10,7 +10,7 @@ import pandas as pd
 from hmdb_lib.data.find import find_videos, locate
 from hmdb_lib.data.folders import Listing, read_folder, tell_empty_folders
 from hmdb_lib.data.hmdb51 import read_split
-from hmdb_lib.data.sources import check_sources, find_groups, source_group
+from hmdb_lib.data.sources import check_copies, check_sources, find_groups, read_groups, source_group
 from hmdb_lib.errors import UserError
 
 
@@ -43,6 +43,8 @@ def read_videos(
     found = find_videos(folder)
     listing = read_folder(root, found, split) if dataset == "folder" else _read_hmdb51(root, found, split)
     videos = listing.videos.reset_index(drop=True)
+    there = [present and (folder / path).is_file() for path, present in zip(videos.path, videos.present, strict=True)]
+    videos["present"] = np.array(there, bool)  # a link's file may be gone
     if dataset == "folder":
         tell_empty_folders(root, found)
         if listing.folds and split not in listing.folds:
@@ -53,13 +55,16 @@ def read_videos(
     if group is not None or "group" not in videos:
         named = dataset == "folder" or group is not None
         videos["group"] = find_groups(videos.path.tolist(), group) if named else videos.path.map(source_group)
+    else:
+        videos["group"] = read_groups(videos, listing.source)
     cut = "role" not in videos
     if cut:
         videos["role"] = np.where(make_folds(videos, folds, root) == split, "test", "train")
-        if split > folds:
+        if not 1 <= split <= folds:
             raise UserError(f"data.split={split}: {root} is cut into data.folds={folds} folds; give 1 to {folds}")
         print(f"parts: fold {split} of {folds} tests; the folds share neither videos nor sources")
     check_sources(videos, root)
+    check_copies(videos, folder)
     videos = videos[videos.role != "unused"].reset_index(drop=True)
     train = videos[videos.present & (videos.role == "train")]
     if not validation_share:

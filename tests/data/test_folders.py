@@ -1,6 +1,7 @@
 """What a folder of one's own says about its videos, classes and parts."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -234,6 +235,80 @@ def test_videos_in_no_class_folder_have_the_class_of_their_list(tmp_path):
     assert roles(tmp_path) == {f"clips/{n}.mp4": "test" if n in "ef" else "train" for n in "abcdef"}
 
 
+def test_a_name_in_a_list_is_the_class_though_folders_are_called_otherwise(tmp_path):
+    make(tmp_path, *(f"cam{n}/{name}.mp4" for n in (1, 2) for name in "abcd"))
+    for part, names in {"train": "abc", "test": "d"}.items():
+        lines = [f"cam{n}/{name}.mp4,{'run' if n == 1 else 'walk'}" for n in (1, 2) for name in names]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["path,label", *lines]))
+    assert set(read(tmp_path).label) == {"run", "walk"}
+
+
+def test_numbers_in_a_list_are_the_classes_where_folders_hold_several(tmp_path):
+    make(tmp_path, *(f"clips/{name}.mp4" for name in "abcdef"))
+    (tmp_path / "train.txt").write_text("\n".join(f"clips/{name}.mp4 {'bd'.count(name)}" for name in "abcd"))
+    (tmp_path / "test.txt").write_text("clips/e.mp4 0\nclips/f.mp4 1")
+    assert dict(read(tmp_path)[["path", "label"]].itertuples(index=False)) == {
+        f"clips/{name}.mp4": str("bdf".count(name)) for name in "abcdef"
+    }
+
+
+def test_sources_that_lists_name_are_kept(tmp_path):
+    make(tmp_path, *many("run"), *many("walk"))
+    for part, names in {"train": "abc", "test": "d"}.items():
+        lines = [f"{label}/{name}.avi,{label},film of {label}" for label in ("run", "walk") for name in names]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["path,label,group", *lines]))
+    with pytest.raises(UserError, match="2 of 2 sources lie in two parts, such as film of run"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("TRAIN.TXT", "TEST.TXT"), ("Train.CSV", "Test.CSV")])
+def test_lists_are_known_by_their_names_in_any_case(tmp_path, names):
+    make(tmp_path, *many("run"), *many("walk"))
+    for name, files in zip(
+        names, (many("run")[:8] + many("walk")[:8], many("run")[8:] + many("walk")[8:]), strict=True
+    ):
+        (tmp_path / name).write_text("\n".join(files))
+    assert read(tmp_path).role.value_counts().to_dict() == {"train": 16, "test": 8}
+
+
+def test_an_index_is_known_by_its_name_in_any_case(tmp_path):
+    make(tmp_path, "a/x.avi", "b/y.avi")
+    index(tmp_path, "path,label,split", "a/x.avi,one,train", "b/y.avi,two,test")
+    (tmp_path / "index.csv").rename(tmp_path / "Index.CSV")
+    assert read(tmp_path).label.tolist() == ["one", "two"]
+
+
+def test_an_index_with_two_columns_of_parts_is_told(tmp_path):
+    index(make(tmp_path, "a/x.avi", "b/y.avi"), "path,label,split,fold", "a/x.avi,a,train,1", "b/y.avi,b,test,2")
+    with pytest.raises(UserError, match="has parts in the column split and in the column fold"):
+        read(tmp_path)
+
+
+def test_folds_may_be_counted_from_0(tmp_path):
+    make(tmp_path, *many("a", 2), *many("b", 2))
+    index(tmp_path, "path,label,fold", "a/a.avi,a,0", "a/b.avi,a,1", "b/a.avi,b,0", "b/b.avi,b,1")
+    assert roles(tmp_path, 0) == {"a/a.avi": "test", "a/b.avi": "train", "b/a.avi": "test", "b/b.avi": "train"}
+
+
+def test_commas_at_the_ends_of_an_index_are_told(tmp_path):
+    index(make(tmp_path, "a/x.avi", "b/y.avi"), "path,label,split", "a/x.avi,a,train,", "b/y.avi,b,test,")
+    with pytest.raises(UserError, match="names 3 columns, and rows have more; remove commas at their ends"):
+        read(tmp_path)
+
+
+def test_parts_that_do_not_train_are_told_though_a_video_lies_beside_them(tmp_path):
+    make(tmp_path, "loose.mp4", "run/test/a.mp4", "walk/test/b.mp4")
+    with pytest.raises(UserError, match=r"has no folder train/<class>/ with videos beside its other parts \(test\)"):
+        read(tmp_path)
+
+
+def test_links_whose_file_is_gone_are_listed_and_not_present(tmp_path):
+    make(tmp_path, *many("run"), *many("walk"))
+    (tmp_path / "run/z.avi").symlink_to(tmp_path / "gone.avi")
+    videos = read(tmp_path)
+    assert videos.path[~videos.present].tolist() == ["run/z.avi"]
+
+
 def test_a_list_that_does_not_fit_is_told(tmp_path, capsys):
     make(tmp_path, *many("a"), *many("b"))
     (tmp_path / "train.txt").write_text("other/x.avi 0\n")
@@ -261,6 +336,16 @@ def test_accents_may_have_the_other_unicode_form(tmp_path, form, other):
     make(tmp_path, unicodedata.normalize(form, "a/chèvre.avi"), "b/y.avi")
     index(tmp_path, "path,label,split", unicodedata.normalize(other, "a/chèvre.avi") + ",a,train", "b/y.avi,b,test")
     assert read(tmp_path).present.all()
+
+
+def test_a_folder_may_be_named_over_another(tmp_path, monkeypatch):
+    make(tmp_path / "vids", "a/x.avi", "b/y.avi")
+    index(tmp_path / "vids", "path,label,split", "A/X.AVI,a,train", "./b/y.avi,b,test")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    videos = read_videos("folder", Path("../vids"), 1, 0.0, seed=0)
+    assert videos.path.tolist() == ["a/x.avi", "b/y.avi"]
+    assert videos.present.all()
 
 
 def test_a_name_that_two_files_fit_means_neither(tmp_path):

@@ -57,6 +57,50 @@ def test_numbers_that_only_count_the_files_of_a_folder_make_no_source(name):
     assert find_groups(paths).nunique() == 200
 
 
+def test_a_name_that_is_a_source_in_one_folder_is_the_same_source_in_all():
+    paths = [f"goal/match_{n}.mp4" for n in range(3)] + ["foul/match_3.mp4", "foul/Match_4.mp4", "foul/game_1.mp4"]
+    assert find_groups(paths).tolist() == ["match"] * 5 + ["game"]
+
+
+@pytest.mark.parametrize("other", ["Film A ", "film a", "Filme\u0301 A"])
+def test_a_source_is_the_same_however_the_column_group_spells_it(tmp_path, other):
+    first = "Film\u00e9 A" if "\u0301" in other else "Film A"
+    make(tmp_path, "run/a.avi", "run/b.avi")
+    lines = ["path,label,group,split", f"run/a.avi,run,{first},train", f"run/b.avi,run,{other},test"]
+    (tmp_path / "index.csv").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError, match="1 of 1 sources lie in two parts"):
+        read(tmp_path)
+
+
+def test_a_video_without_a_source_in_the_column_group_is_its_own(tmp_path, capsys):
+    make(tmp_path, "run/a.avi", "run/b.avi", "run/c.avi", "run/d.avi")
+    lines = ["path,label,group,split", "run/a.avi,run,x,train", *(f"run/{n}.avi,run,,test" for n in "bcd")]
+    (tmp_path / "index.csv").write_text("\n".join(lines))
+    assert read(tmp_path).group.nunique() == 4
+    told = capsys.readouterr().out
+    assert "sources: 4 of 4 videos, as the column group of" in told
+    assert "; 3 have none there and count as their own source each" in told
+
+
+def test_one_file_in_two_parts_under_two_names_is_told(tmp_path):
+    make(tmp_path, "train/run/a.avi", "val/run/b.avi", "val/run/c.avi")
+    (tmp_path / "val/run/b.avi").write_text("video")
+    (tmp_path / "test").symlink_to(tmp_path / "val")
+    with pytest.raises(UserError, match=r"are one file, which would lie in two parts; remove one of them"):
+        read(tmp_path)
+
+
+def test_copies_of_a_video_in_two_parts_are_told(tmp_path, capsys):
+    make(tmp_path, "train/run/a.avi", "test/run/b.avi", "test/run/c.avi")
+    for name, content in {"train/run/a.avi": "video", "test/run/b.avi": "video", "test/run/c.avi": "other"}.items():
+        (tmp_path / name).write_text(content)
+    assert len(read(tmp_path)) == 3
+    told = capsys.readouterr().out
+    assert (
+        "1 pairs of videos in two parts have the same bytes, such as train/run/a.avi (train) and test/run/b.avi" in told
+    )
+
+
 def test_files_of_one_number_in_two_folders_are_two_sources():
     assert find_groups(["a/000.mp4", "b/000.mp4", "b/000.avi"]).tolist() == ["a/000", "b/000", "b/000"]
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from helpers.tiny_hmdb51 import write_folders
 
 from hmdb_lib.config import load
 from hmdb_lib.data.hmdb51 import read_split
@@ -122,6 +123,15 @@ def test_without_a_validation_share_all_but_the_test_videos_train(tmp_path):
 def test_a_class_is_never_held_out_whole():
     videos = pd.DataFrame({"label": ["a", "b", "b"], "group": ["x", "y", "z"]})
     assert hold_out(videos, 0.5, seed=0).groupby(videos.label).sum().to_dict() == {"a": 0, "b": 1}
+
+
+def test_a_link_whose_video_is_gone_counts_as_not_on_disk(tmp_path):
+    root = write_folders(tmp_path / "hmdb51")
+    first = min((root / "videos/golf").iterdir())
+    first.unlink()
+    first.symlink_to(tmp_path / "gone.avi")
+    videos = read_videos("hmdb51", root, 1, 0, 0)
+    assert videos.path[~videos.present].tolist() == [f"golf/{first.name}"]
 
 
 def test_a_limit_keeps_so_many_of_a_class_in_each_part():

@@ -37,6 +37,18 @@ def test_the_official_lists_are_whole(real_data):
     assert split_problems(real_data / "hmdb51_splits", HMDB51) == []
 
 
+def test_what_other_systems_leave_beside_the_lists_and_an_empty_manifest_are_no_fault(root):
+    (root / "splits/._golf_test_split1.txt").write_bytes(b"\x00\x05\x16\x07\xff")
+    (root / "manifest.csv").touch()
+    assert verify(root, whole=WHOLE, workers=1) == []
+
+
+def test_a_link_to_a_video_that_is_gone_is_a_missing_video(root):
+    (root / "videos" / FIRST).unlink()
+    (root / "videos" / FIRST).symlink_to(root / "gone.avi")
+    assert f"{root / 'videos' / FIRST}: missing" in problems(root)
+
+
 def test_a_missing_video_is_named(root):
     (root / "videos" / FIRST).unlink()
     assert f"{root / 'videos' / FIRST}: missing" in problems(root)
