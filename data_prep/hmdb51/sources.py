@@ -94,7 +94,9 @@ class Part(ABC):
     def require_own(self) -> None:
         """Raise UserError where `place` holds files that are not HMDB51's, which are never removed."""
         files = (Path(folder) / name for folder, _, names in os.walk(self.place) for name in names)
-        other = next((file for file in files if not re.fullmatch(self.own, file.name) and not is_hidden(file.name)), None)
+        other = next(
+            (file for file in files if not re.fullmatch(self.own, file.name) and not is_hidden(file.name)), None
+        )
         if other and not self.place.is_symlink():  # of a link, only the link is removed
             raise UserError(f"{other}: is none of HMDB51's {self.name}; move it away, or name another folder")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from hmdb_lib.data.find import is_hidden
 from hmdb_lib.errors import UserError
 
 # SHA-256 of the sorted paths of each split's 1,530 test clips, a line each.
@@ -22,7 +23,7 @@ def read_split(folder: Path, split: int) -> pd.DataFrame:
     UserError when there are no lists, or a line is not `<file> <0|1|2>`.
     """
     ending = f"_test_split{split}.txt"
-    lists = sorted(Path(folder).glob(f"*{ending}"))
+    lists = sorted(file for file in Path(folder).glob(f"*{ending}") if not is_hidden(file.name))
     if not lists:
         raise UserError(
             f"{folder}: no split lists named <class>{ending}; download them with python -m data_prep download"

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import pandas as pd
 from hmdb_lib.config import Config, Data
 from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
+from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source, store_name
 from hmdb_lib.data.video import Size, VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.progress import Bar, tell
+from hmdb_lib.progress import tell
 
 OFFICIAL_CLASSES, OFFICIAL = 51, {"train": 3570, "test": 1530}  # of each of HMDB51's three splits
 
@@ -192,8 +193,7 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
 
 def check_videos(paths: list[Path]) -> None:
     """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
-    with ProcessPoolExecutor(cores()) as pool:
-        reasons = [r for r in Bar(pool.map(_fault, paths, chunksize=8), "checking videos", len(paths)) if r]
+    reasons = [reason for reason in parallel_map(_fault, paths, None, "checking videos") if reason]
     if reasons:
         raise UserError(
             f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"

@@ -104,8 +104,9 @@ def probe(config: Config) -> pd.DataFrame:
 
     """
     config, place = frozen(config), environment.place()
-    if not config.data.validation_share:
-        raise UserError("probes choose C and k on the validation part; set data.validation_share above 0")
+    if config.train.final_fit or not config.data.validation_share:
+        told = "set data.validation_share above 0, and train.final_fit to false"
+        raise UserError(f"probes choose C and k on the validation part; {told}")
     runs = {kind: Run.of(named(config, kind), place.results) for kind in PROBES}
     if not all(run.holds(named(config, kind)) and run.finished for kind, run in runs.items()):
         data, model, tokens = prepare(config, place)

@@ -13,6 +13,8 @@ from data_prep.__main__ import main
 from data_prep.drawn.figure import MOTIONS, act
 from data_prep.drawn.sample import ACTIONS, CLASSES, FPS, figure_boxes, make_sample
 from data_prep.drawn.scene import FRAMES, HEIGHT, WIDTH, Take
+from data_prep.load import read_data
+from hmdb_lib import config, environment
 from hmdb_lib.data.hmdb51 import read_split
 from hmdb_lib.data.sources import source_group
 from hmdb_lib.data.video import read_frames, scan
@@ -235,3 +237,9 @@ def test_the_command_asks_for_as_many_clips_as_it_is_told(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", ["data_prep", "sample", str(tmp_path / "few"), "--clips", "7"])
     assert main() == 2
     assert "clips is 7; three splits need at least 8" in capsys.readouterr().err
+
+
+def test_an_experiment_reads_a_sample_data_set_that_was_drawn_with_another_seed(tmp_path):
+    root = make_sample(tmp_path / "drawn", seed=1, clips=8)
+    words = ["data=sample", f"data.root={root}", "data.validation_share=0"]
+    assert len(read_data(config.load(overrides=words), environment.place()).classes) == 8

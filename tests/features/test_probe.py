@@ -79,8 +79,9 @@ def test_a_row_whose_backbone_trains_is_refused(tiny_config):
 
 
 def test_probing_without_validation_is_refused(frozen_config):
-    with pytest.raises(UserError, match=r"set data\.validation_share above 0"):
-        probe.probe(frozen_config(data__validation_share=0))
+    for changes in ({"data__validation_share": 0}, {"train__final_fit": True}):
+        with pytest.raises(UserError, match=r"set data\.validation_share above 0, and train\.final_fit to false"):
+            probe.probe(frozen_config(**changes))
 
 
 def test_the_boards_protocol_takes_eight_videos_of_a_class_ten_times(frozen_config, monkeypatch):
