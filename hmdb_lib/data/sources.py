@@ -101,7 +101,7 @@ def check_copies(videos: pd.DataFrame, folder: Path) -> None:
     """
     used = videos[videos.present & (videos.role != "unused")]
     told = [(folder / path).stat() for path in used.path]
-    used = used.assign(size=[of.st_size for of in told], file=[(of.st_dev, of.st_ino) for of in told])
+    used = used.assign(size=[of.st_size for of in told], inode=[(of.st_dev, of.st_ino) for of in told])
     used = used[used.duplicated("size", keep=False) & (used["size"] > 0)].copy()
     used["middle"] = [_middle(folder / path, size) for path, size in zip(used.path, used["size"], strict=True)]
     copies = []
@@ -109,7 +109,7 @@ def check_copies(videos: pd.DataFrame, folder: Path) -> None:
         for (_, one), (_, other) in combinations(alike.iterrows(), 2):
             if one.role == other.role:
                 continue
-            if one.file == other.file and one.file[1]:
+            if one.inode == other.inode and one.inode[1]:
                 where = f"{one.path} ({one.role}) and {other.path} ({other.role})"
                 raise UserError(f"{folder}: {where} are one file, which would lie in two parts; remove one of them")
             if filecmp.cmp(folder / one.path, folder / other.path, shallow=False):
