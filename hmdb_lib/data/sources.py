@@ -100,8 +100,9 @@ def check_copies(videos: pd.DataFrame, folder: Path) -> None:
     A copy has the same bytes; only videos of the same size are compared.
     """
     used = videos[videos.present & (videos.role != "unused")]
-    told = [(folder / path).stat() for path in used.path]
-    used = used.assign(size=[of.st_size for of in told], inode=[(of.st_dev, of.st_ino) for of in told])
+    told = {path: (folder / path).stat() for path in used.path}
+    inodes = [f"{of.st_dev} {of.st_ino or path}" for path, of in told.items()]  # 0: the file system counts none
+    used = used.assign(size=[of.st_size for of in told.values()], inode=inodes)
     used = used[used.duplicated("size", keep=False) & (used["size"] > 0)].copy()
     used["middle"] = [_middle(folder / path, size) for path, size in zip(used.path, used["size"], strict=True)]
     copies = []
@@ -109,7 +110,7 @@ def check_copies(videos: pd.DataFrame, folder: Path) -> None:
         for (_, one), (_, other) in combinations(alike.iterrows(), 2):
             if one.role == other.role:
                 continue
-            if one.inode == other.inode and one.inode[1]:
+            if one.inode == other.inode:
                 where = f"{one.path} ({one.role}) and {other.path} ({other.role})"
                 raise UserError(f"{folder}: {where} are one file, which would lie in two parts; remove one of them")
             if filecmp.cmp(folder / one.path, folder / other.path, shallow=False):
