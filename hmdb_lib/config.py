@@ -415,8 +415,8 @@ class Config(Section):
 def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CONFIG) -> Config:
     """Load the experiment that `python train.py [row] [key=value ...]` runs.
 
-    Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key); `file`;
-    its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
+    Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key; a part of a
+    configuration lacks the parts `when_...` too); `file`; its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
     true or the row or an override is about the backbone (see `ABOUT_THE_BACKBONE`); the row's differences in
     experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
     name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
@@ -425,10 +425,14 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     tree = read(file)
     for part in OF_EXPERIMENTS:
         tree.pop(part, None)
-    when = {
-        part: up_to_date(_differences(tree.pop(part, None), f"{file.name}, {part}"))
-        for part in ("when_sample", "when_sample_end_to_end", "when_quick")
-    }
+    in_part = set() if _is_whole(tree) else {key for key, _ in _flatten(tree)}
+    usual = {} if _is_whole(tree) else read(CONFIG)
+    when = {}
+    for part in ("when_sample", "when_sample_end_to_end", "when_quick"):
+        own = part in tree
+        changes = up_to_date(_differences(tree.pop(part, usual.get(part)), f"{file.name}, {part}"))
+        of_file = set() if own or part == "when_quick" else in_part  # wins over what the repository says of the sample
+        when[part] = {key: value for key, value in changes.items() if key not in of_file}
     tree = _completed(tree)
     given = parse(overrides)
     row = _current_row(row or given.pop("row", None))
@@ -444,7 +448,10 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     dataset = asked("data.dataset")
     given["data.dataset"] = environment.place().best_dataset if dataset == "auto" else dataset
     quick, sample = asked("quick") is True, given["data.dataset"] == "sample"
-    trains = bool((differences.keys() | given.keys()) & ABOUT_THE_BACKBONE) or asked("evaluate.clips") == "consecutive"
+    trains = (
+        bool((differences.keys() | given.keys() | in_part) & ABOUT_THE_BACKBONE)
+        or asked("evaluate.clips") == "consecutive"
+    )
     end_to_end = asked("model.frozen") != "all" and (quick or trains)
     layers = [
         (f"{file.name}, when_sample", when["when_sample"], sample and not end_to_end),
@@ -584,12 +591,17 @@ def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Bring a whole document to the keys of today, and take from config.yaml what it lacks."""
     current: dict[str, Any] = {}
     given = up_to_date(dict(_flatten(tree)))
-    if "perceiver.train_cross" in given and given.get("model.head") == "perceiver":  # a whole record, from before
+    if _is_whole(tree) and "perceiver.train_cross" in given and given["model.head"] == "perceiver":  # from before
         given.setdefault("perceiver.start", "published")
     for key, value in given.items():
         _put(current, key, value)
     _fill(current, {key: value for key, value in read(CONFIG).items() if not key.startswith("when_")})
     return current
+
+
+def _is_whole(tree: Mapping[str, Any]) -> bool:
+    """Tell a whole configuration, such as a run's own, from a part of one."""
+    return {"seed", "quick", "data", "model", "train", "evaluate"} <= tree.keys()
 
 
 def _override(text: str) -> tuple[str, Any]:

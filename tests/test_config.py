@@ -66,6 +66,30 @@ def test_a_section_alone_stands_for_its_first_key():
     assert (chosen.data.dataset, chosen.model.backbone) == ("folder", "r3d_18")
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("train: {lr: 2.0e-4}", "model.backbone", "efficientnet_lite0"),  # as without the file
+        ("train: {epochs: 50}", "train.epochs", 50),  # the file's own win
+        ("model: {backbone: r3d_18}", "model.frozen", 0),  # a backbone that is asked for trains
+        ("{rows: {mine: {question: What?, perceiver.latents: 3}}}", "data.frames", 8),
+    ],
+)
+def test_a_part_of_a_configuration_leaves_the_sample_sizes_as_they_are(tmp_path, part, key, value):
+    (tmp_path / "part.yaml").write_text(part)
+    assert config.load(overrides=["data=sample"], file=tmp_path / "part.yaml").flat()[key] == value
+
+
+def test_a_part_of_a_configuration_leaves_quick_runs_quick(tmp_path):
+    (tmp_path / "part.yaml").write_text("train: {lr: 1.0e-3, epochs: 50}")
+    assert config.load(overrides=["quick=true"], file=tmp_path / "part.yaml").train.epochs == 2
+
+
+def test_a_part_of_a_configuration_is_no_record_of_before(tmp_path):
+    (tmp_path / "part.yaml").write_text("model: {head: perceiver}\nperceiver: {train_cross: false}")
+    assert config.load(file=tmp_path / "part.yaml").perceiver.start == config.load().perceiver.start
+
+
 def test_a_home_folder_of_nobody_is_told():
     with pytest.raises(UserError, match=r"data\.root=\"~nobody.*begins with ~ and a name that is no user's here"):
         config.load(overrides=["data=folder", "data.root=~nobody-of-this-name/videos"])
