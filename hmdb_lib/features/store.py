@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hmdb_lib.environment import cores
-from hmdb_lib.files import is_gone, report_refusals, whole_file
+from hmdb_lib.errors import UserError
+from hmdb_lib.files import report_refusals, whole_file
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 120.0  # what a killed computation loses at most
@@ -49,11 +50,12 @@ class FeatureStore:
         """Map the tokens of one kind of clips into memory: path -> (clips, T', H', W', C).
 
         `sizes` has the bytes of each video's file: tokens of another version of a video are left out, with a line. A
-        shard that does not fit its checksum, or its folder, is removed, with a line.
+        shard that does not fit its checksum, or its folder, is removed, with a line. Raises UserError for one that the
+        system does not open: it may be whole, and stays.
         """
         found, stale = {}, set()
         files = sorted(self.folder.glob(f"{kind}-*.safetensors"))
-        with ThreadPoolExecutor(cores()) as pool:
+        with report_refusals(self.folder), ThreadPoolExecutor(cores()) as pool:
             for file, shard in zip(files, pool.map(self._open, files), strict=True):
                 if isinstance(shard, str):
                     print(f"{file}: {shard}; its tokens are computed again")
@@ -97,17 +99,24 @@ class FeatureStore:
     def _open(self, file: Path) -> list[tuple[str, int, Tensor]] | str:
         """Open a shard: its videos, or why it cannot be used."""
         try:
+            file.open("rb").close()  # for the system's own error: safetensors hides its number
+        except FileNotFoundError:
+            return []  # another process has removed it meanwhile
+        try:
             with safe_open(file, "pt") as shard:
                 about, tokens = shard.metadata() or {}, shard.get_tensor("tokens")
+        except SafetensorError as error:
+            return f"torn, or not a shard of this version ({error})"
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{file}: cannot be opened ({error}); close other programs, then call again") from error
+        try:
             if about["key"] != self.key or tokens.dtype != self.dtype:
                 return "holds tokens of other weights or settings"
             if str(_checksum(tokens)) != about["crc32"]:
                 return "torn: the tokens do not fit their checksum"
             videos = json.loads(about["videos"])
             rows = tokens.split([count for _, _, count in videos])
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            if is_gone(error):  # the disk, not the shard
-                raise
+        except (KeyError, ValueError, RuntimeError) as error:
             return f"torn, or not a shard of this version ({error})"
         return [(path, size, part) for (path, size, _), part in zip(videos, rows, strict=True)]
 

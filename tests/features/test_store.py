@@ -1,12 +1,15 @@
 """Tokens in shards: written whole, kept over a kill, made again where they are torn or stale."""
 
+import contextlib
 import errno
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from hmdb_lib.errors import UserError
 from hmdb_lib.features import store as module
 from hmdb_lib.features.store import FeatureStore
 from hmdb_lib.files import DiskError
@@ -57,6 +60,29 @@ def test_a_torn_shard_is_removed_and_told_and_the_others_stay(store, damage, cap
     assert len(store.read("views2", SIZES)) == 3
     assert len(shards(store)) == 3
     assert f"{file}: torn" in capsys.readouterr().out
+
+
+def test_shards_stay_where_too_many_files_are_open(store):
+    resource = pytest.importorskip("resource")
+    before, (soft, hard) = shards(store), resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        highest = max(stack.enter_context(Path(os.devnull).open()).fileno() for _ in range(99))
+        # One file more: enough to list the folder, too few to open a shard.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, hard))
+        try:
+            with pytest.raises(UserError, match=r"safetensors: .*[Tt]oo many (open files|files are open)"):
+                store.read("views2", SIZES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert shards(store) == before
+
+
+def test_a_shard_that_the_system_does_not_open_stays_and_is_told(store):
+    refused = store.folder / "views2-refused.safetensors"
+    refused.symlink_to(refused)
+    with pytest.raises(UserError, match=f"^{refused}: is a link that leads back to itself"):
+        store.read("views2", SIZES)
+    assert refused.is_symlink()
 
 
 def test_tokens_of_other_weights_are_removed_and_told(store, capsys):
