@@ -1,10 +1,10 @@
 """Pack prepared data into a few large files, on Drive or for a Kaggle data set, and bring them back in another session.
 
 A pack is a folder of tar files, `<name>.pack` (Kaggle unpacks what ends in .tar), and `index.json`, which holds each
-one's bytes, SHA-256 and files. Both ways an interrupted call is simply repeated, and no file that is seen is torn.
+one's bytes, SHA-256 and files, with the SHA-256 of the small ones (older packs lack these): a file has changed where
+its size has, or its content where that is known. Both ways an interrupted call is simply repeated, and no file that is seen is torn.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,16 +13,16 @@ import uuid
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hmdb_lib import environment
 from hmdb_lib.data.find import is_hidden
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_refusals, require_disk, whole_file
+from hmdb_lib.files import report_refusals, require_disk, sha256_of, whole_file
 from hmdb_lib.progress import Bar
 
 PART = 2**30  # bytes of files in a part, about
-BUFFER = 2**20
+SMALL = 2**20  # bytes; of a file below, the content is compared too
 INDEX, INPUTS = "index.json", Path("/kaggle/input")
 
 
@@ -48,7 +48,7 @@ def pack(folder: Path | str | None = None, to: Path | str | None = None) -> Path
         raise UserError(f"{folder}: " + ("cannot hold its own pack; name another folder" if here else "holds no files"))
     before = _read(to)["parts"] if (to / INDEX).exists() else {}
     for name, part in before.items():
-        changed = next((path for path, size in part["files"].items() if here.get(path, size) != size), None)
+        changed = _find_changed(part, folder, here)
         fault = f"{changed} differs from that in {folder}" if changed else _fault(to / name, part)
         if not fault:
             kept[name] = part
@@ -67,14 +67,14 @@ def pack(folder: Path | str | None = None, to: Path | str | None = None) -> Path
         parts = list(_parts(new))
         for number, files in enumerate(parts, 1):
             name = f"{uuid.uuid4().hex[:12]}.pack"
-            with whole_file(to / name) as part, part.open("wb") as file:
-                hashed: Any = _Hashed(file)
-                with tarfile.open(fileobj=hashed, mode="w|", bufsize=BUFFER) as tar:
+            small = {path: sha256_of(folder / path) for path, size in files.items() if size < SMALL}
+            with whole_file(to / name) as part:
+                with tarfile.open(part, "w") as tar:
                     for path, size in files.items():
                         tar.add(folder / path, path, recursive=False)
                         bar.update(size)
-                size = file.tell()
-            kept[name] = {"bytes": size, "sha256": hashed.sha256.hexdigest(), "files": files}
+                about = {"bytes": part.stat().st_size, "sha256": sha256_of(part), "files": files, "small": small}
+            kept[name] = about
             _write_index(to, kept, number == len(parts))
     print(f"packed: {to}, {len(kept)} parts, {len(new):,} files of {sum(new.values()) / 1e9:.3g} GB are new")
     return to
@@ -101,8 +101,8 @@ def unpack(source: Path | str | None = None, to: Path | str | None = None) -> No
     if not (folder / INDEX).exists():
         raise UserError(f"{folder}: is no pack, it has no {INDEX}; hmdb pack makes one")
     index, here = _read(folder), _sizes(to)
-    files = {path: size for part in index["parts"].values() for path, size in part["files"].items()}
-    if other := next((path for path, size in files.items() if here.get(path, size) != size), None):
+    changed = (_find_changed(part, to, here) for part in index["parts"].values())
+    if other := next(filter(None, changed), None):
         raise UserError(f"{to / other}: differs from that in {folder}; move it away, or unpack to another folder")
     missing = {name: part for name, part in index["parts"].items() if not part["files"].keys() <= here.keys()}
     for name, part in missing.items():
@@ -131,37 +131,21 @@ def find_pack(place: environment.Place) -> Path | None:
     return next((folder for folder in chain([place.packed], *inputs) if (folder / INDEX).exists()), None)
 
 
-class _Hashed:
-    """Hash what is read from a file, or written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
-
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.sha256.update(data)
-        return data
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        return self.file.write(data)
-
-
 def _unpack(file: Path, part: dict[str, Any], scratch: Path) -> None:
-    """Unpack a part into `scratch`, which is removed where the part is not the one that was packed."""
-    try:
-        with file.open("rb") as packed:
-            hashed: Any = _Hashed(packed)
-            with tarfile.open(fileobj=hashed, mode="r|", bufsize=BUFFER) as tar:
-                tar.extractall(scratch, filter="data")
-            while hashed.read(BUFFER):
-                pass
-        whole = hashed.sha256.hexdigest() == part["sha256"]
-    except tarfile.TarError:
-        whole = False
-    if not whole:
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Unpack a part into `scratch`, unless it is not the one that was packed."""
+    if sha256_of(file) != part["sha256"]:
         raise UserError(f"{file}: torn, its SHA-256 is another; copy it there again, or remove it and pack again")
+    with tarfile.open(file) as tar:
+        tar.extractall(scratch, filter="data")
+
+
+def _find_changed(part: dict[str, Any], folder: Path, here: dict[str, int]) -> str | None:
+    """Find a file of a part that is another one in `folder`, whose files and sizes are `here`."""
+    small = part.get("small", {})
+    for path, size in part["files"].items():
+        if path in here and (here[path] != size or (path in small and sha256_of(folder / path) != small[path])):
+            return path
+    return None
 
 
 def _fault(file: Path, part: dict[str, Any]) -> str:
@@ -183,7 +167,7 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _files(path)
-        else:
+        elif path.is_file():
             yield path
 
 

@@ -1,5 +1,6 @@
 """Prepared data packed for another session: whole, resumed, checked, and each fault told in a line."""
 
+import json
 import subprocess
 import sys
 import time
@@ -82,6 +83,36 @@ def test_a_part_with_a_file_that_has_changed_is_packed_again_and_the_old_one_goe
     pack()
     assert len(parts(to)) == 3
     unpack(to, tmp_path / "other")
+    assert files_in(tmp_path / "other") == visible(data)
+
+
+def test_a_small_file_of_the_same_size_and_other_content_is_packed_again(data, tmp_path):
+    to = pack()
+    (data / "hmdb51/manifest.csv").write_bytes(b"x" * 1000)
+    pack()
+    unpack(to, tmp_path / "other")
+    assert files_in(tmp_path / "other") == visible(data)
+
+
+def test_a_small_file_of_the_same_size_and_other_content_in_the_way_is_told_and_stays(data, tmp_path):
+    to = pack()
+    file = tmp_path / "other/hmdb51/manifest.csv"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x" * 1000)
+    with pytest.raises(UserError, match=rf"^{file}: differs from that in {to}; move it away"):
+        unpack(to, tmp_path / "other")
+    assert files_in(tmp_path / "other") == {"hmdb51/manifest.csv": b"x" * 1000}
+
+
+def test_a_pack_of_before_small_files_had_checksums_is_used_as_it_is(data, tmp_path):
+    index = pack() / "index.json"
+    old = json.loads(index.read_text())
+    for part in old["parts"].values():
+        del part["small"]
+    index.write_text(json.dumps(old))
+    pack()
+    unpack(index.parent, tmp_path / "other")
+    assert json.loads(index.read_text()) == old
     assert files_in(tmp_path / "other") == visible(data)
 
 
