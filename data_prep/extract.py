@@ -88,8 +88,12 @@ def extract(
     workers: int | None = None,
     shards: int = 0,
     part: tuple[int, int] = (1, 1),
+    dataset: str | None = None,
 ) -> Done:
-    """Decode the videos of `root` (below `videos/`, or else its class folders) into a frame store.
+    """Decode the videos of a data set into a frame store, under the paths by which training will ask for them.
+
+    `dataset` is sample, hmdb51 or folder, as in `splits.video_folder`; None: hmdb51, whose videos lie below `videos/`,
+    where `root` has HMDB51's lists in `splits/` and no index.csv, else folder.
 
     The store is `root/frames-<height>x<width>` (or `frames-short<side>`, or with `-no-antialias` behind it) unless `to` names a folder. `workers`:
     processes, one a CPU by default. `shards`: that many tar files rather than a file a video. `part` (k, n): only the
@@ -97,8 +101,10 @@ def extract(
     will take. Videos that cannot be decoded are named and left out. Raises UserError when none can be, or there are
     none, and DiskError before a disk would be full.
     """
+    from hmdb_lib.data.splits import video_folder  # noqa: PLC0415 - processes that decode must not wait for pandas
+
     root = Path(root)
-    videos = root / "videos" if (root / "videos").is_dir() else root
+    videos = video_folder(dataset or _find_dataset(root), root)
     paths = find_videos(videos)
     if not paths:
         raise UserError(f"{root}: holds no videos, neither videos/<class>/<video> nor <class>/<video>")
@@ -137,7 +143,13 @@ def extract_frames(config: Config) -> Done:
     """
     from hmdb_lib.data.load import data_root  # noqa: PLC0415 - processes that decode must not wait for torch to load
 
-    return extract(data_root(config, place()), Setting(Size.of(config.data)))
+    data = config.data
+    return extract(data_root(config, place()), Setting(Size.of(data)), dataset=data.dataset)
+
+
+def _find_dataset(root: Path) -> str:
+    official = (root / "videos").is_dir() and any((root / "splits").glob("*_test_split?.txt"))
+    return "hmdb51" if official and not (root / "index.csv").exists() else "folder"
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ def dataset(tmp_path_factory):
     for path, count in {ODD: 40, "wave/a.avi": 70, "wave/b.mp4": 9}.items():
         (root / "videos" / path).parent.mkdir(parents=True, exist_ok=True)
         write_video(root / "videos" / path, smooth_frames(count), 30)
-    extract(root, Setting(SIZE), workers=1)
-    extract(root, Setting(SIZE, None), root / "raw", workers=1)
-    extract(root, Setting(SIZE), root / "shards", workers=1, shards=2)
+    extract(root, Setting(SIZE), workers=1, dataset="hmdb51")
+    extract(root, Setting(SIZE, None), root / "raw", workers=1, dataset="hmdb51")
+    extract(root, Setting(SIZE), root / "shards", workers=1, shards=2, dataset="hmdb51")
     return root
 
 
@@ -97,7 +97,7 @@ def test_a_variable_rate_keeps_its_times(tmp_path, monkeypatch):
 
 
 def test_larger_frames_are_made_smaller_on_reading(dataset):
-    extract(dataset, Setting(96), dataset / "large", workers=1)
+    extract(dataset, Setting(96), dataset / "large", workers=1, dataset="hmdb51")
     read = FrameStore(dataset / "large", SIZE).read("wave/a.avi", np.array([0, 5]))
     wanted = Videos(dataset / "videos", SIZE).read("wave/a.avi", np.array([0, 5]))
     assert read.shape == wanted.shape
@@ -205,7 +205,7 @@ def test_a_run_reads_the_store_beside_its_videos(tiny_config, tiny_videos, tmp_p
 
 def test_a_store_serves_only_recipes_that_resize_as_it_did(dataset, tmp_path):
     plain, paths = Size(*SIZE, antialias=False), paths_of(dataset)
-    extract(dataset, Setting(plain, None), tmp_path / "plain", workers=1)
+    extract(dataset, Setting(plain, None), tmp_path / "plain", workers=1, dataset="hmdb51")
     for store, size, reason in [
         (dataset / "raw", plain, "made with antialiasing"),
         (tmp_path / "plain", Size(*SIZE), "made without antialiasing"),
@@ -222,7 +222,7 @@ def test_a_store_serves_only_recipes_that_resize_as_it_did(dataset, tmp_path):
 
 
 def test_a_recipe_without_antialiasing_has_a_store_of_its_own_beside_the_other(dataset):
-    done = extract(dataset, Setting(Size(*SIZE, antialias=False)), workers=1)
+    done = extract(dataset, Setting(Size(*SIZE, antialias=False)), workers=1, dataset="hmdb51")
     assert (done.kept, done.videos) == (0, 3)
     source = choose_source("auto", dataset, Videos(dataset / "videos", Size(*SIZE, antialias=False)), paths_of(dataset))
     assert source.folder == dataset / "frames-48x64-no-antialias"

@@ -13,7 +13,8 @@ from helpers.tiny_hmdb51 import files_in
 
 from data_prep import extract as extracting
 from data_prep.__main__ import main
-from data_prep.extract import Setting, extract
+from data_prep.extract import Setting, extract, extract_frames
+from hmdb_lib.config import load
 from hmdb_lib.data.store import FrameStore
 from hmdb_lib.data.video import Size, write_video
 from hmdb_lib.errors import UserError
@@ -27,6 +28,8 @@ def root(tmp_path):
     for path, count in {ODD: 8, "wave/a.avi": 12, "wave/b.avi": 5}.items():
         (tmp_path / "videos" / path).parent.mkdir(parents=True, exist_ok=True)
         write_video(tmp_path / "videos" / path, smooth_frames(count), 30)
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "wave_test_split1.txt").write_text("a.avi 1\n")
     return tmp_path
 
 
@@ -36,6 +39,22 @@ def test_every_video_has_its_packed_file_and_nothing_else_is_left(root, capsys):
     assert set(files_in(root / "frames-48x64")) == names
     assert (done.videos, done.kept, done.frames) == (3, 0, 25)
     assert "629,238 frames take" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index.csv", "class called videos"])
+def test_a_folder_of_ones_own_with_a_folder_videos_is_extracted_as_training_reads_it(root, index):
+    shutil.rmtree(root / "splits")
+    if index:
+        (root / "splits").mkdir()
+        (root / "index.csv").write_text("path,label\nvideos/wave/a.avi,wave\n")
+    extract(root, SMALL, workers=1)
+    assert not FrameStore(root / "frames-48x64", (48, 64)).look(["videos/wave/a.avi"], root)
+
+
+def test_an_experiment_extracts_the_folder_that_its_data_set_reads(root):
+    own = ["data=folder", f"data.root={root}", "data.resize=[48, 64]", "data.crop=32"]
+    extract_frames(load(overrides=own))
+    assert not FrameStore(root / "frames-48x64", (48, 64)).look(["videos/wave/a.avi"], root)
 
 
 def test_a_second_call_keeps_what_stands(root, monkeypatch):
