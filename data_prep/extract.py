@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.find import find_videos
@@ -97,9 +98,9 @@ def extract(
 
     The store is `root/frames-<height>x<width>` (or `frames-short<side>`, or with `-no-antialias` behind it) unless `to` names a folder. `workers`:
     processes, one a CPU by default. `shards`: that many tar files rather than a file a video. `part` (k, n): only the
-    k-th of n equal parts of the files, for n machines that share the work. Prints what it finds and what the whole
-    will take. Videos that cannot be decoded are named and left out. Raises UserError when none can be, or there are
-    none, and DiskError before a disk would be full.
+    k-th of n equal parts of the files, for n machines that share the work at once. Prints what it finds and what the whole
+    will take. Videos that cannot be decoded are named and left out. Raises UserError when none can be, there are none,
+    or another process extracts the same part into the store, and DiskError before a disk would be full.
     """
     from hmdb_lib.data.splits import video_folder  # noqa: PLC0415 - processes that decode must not wait for pandas
 
@@ -117,7 +118,7 @@ def extract(
     step = max(1, len(jobs) // FIRST)
     jobs = jobs[::step] + [job for number, job in enumerate(jobs) if number % step]
     total, reasons = Done(), set()
-    with report_refusals(store):
+    with report_refusals(store), _lock(store, part):
         for number, done in enumerate(parallel_map(_Job.run, jobs, workers, "extract"), 1):
             total.add(done)
             for path, reason in done.again.items():
@@ -150,6 +151,14 @@ def extract_frames(config: Config) -> Done:
 def _find_dataset(root: Path) -> str:
     official = (root / "videos").is_dir() and any((root / "splits").glob("*_test_split?.txt"))
     return "hmdb51" if official and not (root / "index.csv").exists() else "folder"
+
+
+def _lock(store: Path, part: tuple[int, int]) -> AcquireReturnProxy:
+    name = ".lock" if part == (1, 1) else ".lock-{}-of-{}".format(*part)
+    try:
+        return FileLock(store / name).acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{store}: another process extracts into it now; wait for its end") from None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def root(tmp_path):
 def test_every_video_has_its_packed_file_and_nothing_else_is_left(root, capsys):
     done = extract(root, SMALL, workers=1)
     names = {f"{path}.frames" for path in (ODD, "wave/a.avi", "wave/b.avi")}
-    assert set(files_in(root / "frames-48x64")) == names
+    assert set(files_in(root / "frames-48x64")) == {*names, ".lock"}
     assert (done.videos, done.kept, done.frames) == (3, 0, 25)
     assert "629,238 frames take" in capsys.readouterr().out
 
@@ -125,10 +125,27 @@ def test_killed_half_way_nothing_partial_has_a_name_and_the_next_call_finishes(r
     assert killed.returncode == -signal.SIGKILL
     left = files_in(root / "frames-48x64")
     assert any(name.endswith(".part") for name in left)
-    assert sum(not name.endswith(".part") for name in left) == 1
+    assert sum(name.endswith((".frames", ".tar")) for name in left) == 1
     done = extract(root, SMALL, workers=1, shards=shards)
     assert (done.videos, done.frames) == (3, 25)
     assert not [name for name in files_in(root / "frames-48x64") if name.endswith(".part")]
+
+
+def test_a_second_process_is_refused_while_one_writes_and_the_first_one_finishes(root):
+    waiting = (
+        "import sys, data_prep.extract as e\nfrom pathlib import Path\npack = e._pack\n"
+        "def wait(*of):\n    print('writing', flush=True)\n    sys.stdin.readline()\n    pack(*of)\n"
+        "e._pack = wait\ne.extract(Path(sys.argv[1]), e.Setting((48, 64)), workers=1)\n"
+    )
+    command = [sys.executable, "-c", waiting, root]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        while "writing" not in first.stdout.readline():
+            pass
+        with pytest.raises(UserError, match=f"^{root / 'frames-48x64'}: another process extracts into it now"):
+            extract(root, SMALL, workers=1)
+        first.communicate("\n" * 3, timeout=60)
+    assert first.returncode == 0
+    assert extract(root, SMALL, workers=1).kept == 3
 
 
 def test_machines_that_share_the_work_make_together_what_one_makes(root):
@@ -136,7 +153,8 @@ def test_machines_that_share_the_work_make_together_what_one_makes(root):
         extract(root, SMALL, root / "shared", workers=1, shards=3, part=(number, 2))
     extract(root, SMALL, root / "alone", workers=1, shards=3)
     extract(root, SMALL, root / "files", workers=1)
-    assert files_in(root / "shared").keys() == files_in(root / "alone").keys()
+    made, alone = (sorted(file.name for file in (root / store).glob("*.tar")) for store in ("shared", "alone"))
+    assert made == alone
     for path in (ODD, "wave/a.avi", "wave/b.avi"):
         one, other = (FrameStore(root / store).read(path, np.arange(5)) for store in ("shared", "files"))
         assert np.array_equal(one, other)
