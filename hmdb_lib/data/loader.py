@@ -25,12 +25,13 @@ from hmdb_lib.files import report_refusals
 class Videos:
     """Read frames by index from video files; each file's frame times are kept once they are known.
 
-    A `manifest` (manifest.csv as `python -m data_prep` writes it) tells them for the files that it has counted.
+    A `manifest` (manifest.csv as `python -m data_prep` writes it) tells them for the files that it has counted and whose
+    bytes, where it has them, are still as many.
     """
 
     def __init__(self, folder: Path, size: Size | tuple[int, int], manifest: Path | None = None) -> None:
         self.folder, self.size = Path(folder), Size.whole(size)
-        self.timelines = _read_timelines(manifest) if manifest and manifest.exists() else {}
+        self.timelines = _read_timelines(manifest, self.folder) if manifest and manifest.exists() else {}
 
     def __str__(self) -> str:
         return f"the video files in {self.folder}"
@@ -242,10 +243,14 @@ class ClipData(L.LightningDataModule):
         )
 
 
-def _read_timelines(manifest: Path) -> dict[str, Timeline]:
+def _read_timelines(manifest: Path, folder: Path) -> dict[str, Timeline]:
+    def unchanged(row: dict[str, str]) -> bool:
+        file, size = folder / row["path"], row.get("bytes")
+        return not size or (file.is_file() and file.stat().st_size == int(size))
+
     try:
         with manifest.open(newline="", encoding="utf-8") as file:
-            counted = [row for row in csv.DictReader(file) if row["frames"] and row["fps"]]
+            counted = [row for row in csv.DictReader(file) if row["frames"] and row["fps"] and unchanged(row)]
         return {row["path"]: Timeline.even(int(row["frames"]), float(row["fps"])) for row in counted}
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(

@@ -175,6 +175,14 @@ def test_a_manifest_saves_the_first_look_at_every_video(dataset, tmp_path):
     assert videos.timeline("wave/b.mp4").frames == 9
 
 
+def test_a_video_that_changed_after_the_manifest_is_counted_itself(dataset, tmp_path):
+    size = (dataset / "videos/wave/b.mp4").stat().st_size
+    (tmp_path / "manifest.csv").write_text(f"path,frames,fps,bytes\nwave/a.avi,20,25.0,1\nwave/b.mp4,9,30.0,{size}\n")
+    videos = Videos(dataset / "videos", SIZE, tmp_path / "manifest.csv")
+    assert list(videos.timelines) == ["wave/b.mp4"]
+    assert (videos.timeline("wave/a.avi").frames, videos.timeline("wave/a.avi").fps) == (70, 30)
+
+
 def test_a_manifest_that_is_none_is_told(dataset, tmp_path):
     (tmp_path / "manifest.csv").write_text("something,else\n1,2\n")
     with pytest.raises(UserError, match=r"manifest\.csv: is not a manifest"):
