@@ -38,6 +38,10 @@ PLAYED = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers 
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 
 
+_REORDERED = 16  # places: H.264 and HEVC hold so many frames back at most
+_LONG_GAP, _LONG_GAPS = 60, 1000  # seconds, and usual gaps; a recording of a screen that stands still may pause long
+
+
 class VideoError(UserError):
     """Report a file that cannot be used as video: `<path>: <reason>`."""
 
@@ -111,7 +115,9 @@ def scan(
 
     At a constant rate the times are evenly spaced. A rate counts as constant when no frame lies more than 1.5 frames
     off the even grid at the rate that the file states (HMDB51's own clips are up to one frame off); else the times
-    are the presentation times, sorted, and the rate is measured.
+    are the presentation times, sorted, and the rate is measured. Presentation times that jump, as in files that were
+    joined, tell only the rate, of an even grid: where sorting would move a frame by more than 16 places, the most that
+    a codec reorders, or a gap is longer than a minute and than 1,000 usual ones.
 
     A truncated file has the frames that decode; an undecodable packet with decodable ones after it is an error.
     Damage that libav repairs or steps over without a word, as players do, is not seen. Raises VideoError.
@@ -319,9 +325,17 @@ def _times(stamps: list[float | None], stated: float) -> tuple[np.ndarray, float
     even = np.arange(len(stamps)) / (stated or 1)
     if None in stamps:
         return even, stated
-    times = np.sort(np.asarray(stamps, dtype=np.float64))
-    times -= times[0]
+    given = np.asarray(stamps, dtype=np.float64)
+    order = np.argsort(given, kind="stable")
+    times = given[order] - given[order[0]]
     if stated and np.abs(times - even).max() <= 1.5 / stated:
         return even, stated
+    gaps = np.diff(given)
+    gaps = gaps[gaps > 0]
+    if len(gaps):
+        usual = gaps[gaps <= max(_LONG_GAP, _LONG_GAPS * np.median(gaps))]
+        if len(usual) < len(gaps) or np.abs(order - np.arange(len(order))).max() > _REORDERED:
+            rate = float(1 / usual.mean())
+            return np.arange(len(times)) / rate, rate
     measured = (len(times) - 1) / times[-1] if times[-1] > 0 else stated
     return times, measured

@@ -167,6 +167,26 @@ def test_a_variable_rate_gives_the_presentation_times(tmp_path):
     assert_is_ramp(read_frames(path, range(10)), ramp(10))
 
 
+def test_a_long_pause_is_part_of_a_variable_rate(tmp_path):
+    stamps = [0, 40, 80, 50_000, 50_040]
+    timeline = scan(encode(tmp_path / "screen.mp4", ramp(5), "libx264", stamps=stamps))
+    np.testing.assert_allclose(timeline.times, np.array(stamps) / 1000, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [0, 3_600_000], ids=["back to the start", "an hour on"])
+def test_times_that_jump_where_files_were_joined_give_an_even_grid_in_the_decoders_order(tmp_path, start):
+    files = [
+        encode(tmp_path / f"{first}.ts", ramp(20), "mpeg4", stamps=[first + 40 * number for number in range(20)])
+        for first in (0, start)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(file.read_bytes() for file in files))
+    timeline = scan(joined)
+    assert timeline.is_even
+    assert (timeline.frames, timeline.fps) == (40, pytest.approx(25))
+    assert_is_ramp(read_frames(joined, range(20, 40)), ramp(20))
+
+
 # x' = ax + cy, y' = bx + dy -> what is then seen
 MATRICES = {
     "as stored": ((1, 0, 0, 1), lambda image: image),
