@@ -244,7 +244,7 @@ def _jobs(store: Path, videos: Path, paths: list[str], setting: Setting, shards:
         return [_Job(store / (path + ENDING), videos, [path], setting, False) for path in paths]
     shards = min(shards, len(paths))
     names = [f"shard-{number:05}-of-{shards:05}.tar" for number in range(1, shards + 1)]
-    if others := {file.name for file in store.glob("*.tar")} - set(names):
+    if others := {file.name for file in store.glob("[!.]*.tar")} - set(names):
         raise UserError(
             f"{store}: is cut into other shards ({min(others)}); remove it or name another folder with --to"
         )

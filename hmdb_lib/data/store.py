@@ -125,7 +125,7 @@ class FrameStore:
         self, folder: Path, size: Size | tuple[int, int] | None = None, otherwise: Source | None = None
     ) -> None:
         self.folder, self.size, self.otherwise = Path(folder), size and Size.whole(size), otherwise
-        self.shards = dict(entry for file in sorted(self.folder.glob("*.tar")) for entry in shard_members(file))
+        self.shards = dict(entry for file in sorted(self.folder.glob("[!.]*.tar")) for entry in shard_members(file))
         self.opened: dict[str, Packed] = {}
         self.passed_over: dict[str, str] = {}
 

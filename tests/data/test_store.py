@@ -128,6 +128,12 @@ def test_a_torn_file_is_passed_over(dataset, tmp_path, damage):
     assert missed == {"wave/a.avi": "torn"}
 
 
+def test_a_hidden_file_that_macos_puts_beside_a_shard_is_no_shard(dataset, tmp_path):
+    shutil.copytree(dataset / "shards", tmp_path / "shards")
+    (tmp_path / "shards/._shard-00001-of-00002.tar").write_bytes(b"Mac OS X")
+    assert FrameStore(tmp_path / "shards", SIZE).look(paths_of(dataset), dataset / "videos") == {}
+
+
 def test_a_damaged_image_is_an_unreadable_video_and_no_crash(dataset, tmp_path):
     shutil.copytree(dataset / "frames-48x64", tmp_path / "torn")
     file = tmp_path / "torn" / "wave" / "b.mp4.frames"

@@ -166,6 +166,12 @@ def test_a_store_cut_into_another_number_of_shards_is_refused(root):
         extract(root, SMALL, workers=1, shards=2)
 
 
+def test_a_hidden_file_that_macos_puts_beside_a_shard_is_no_other_shard(root):
+    extract(root, SMALL, workers=1, shards=1)
+    (root / "frames-48x64/._shard-00001-of-00001.tar").write_bytes(b"Mac OS X")
+    assert extract(root, SMALL, workers=1, shards=1).kept == 3
+
+
 @pytest.mark.parametrize("shards", [0, 1])
 def test_a_video_that_cannot_be_decoded_is_named_and_left_out(root, shards, capsys):
     (root / "videos" / "wave" / "a.avi").write_text("this is not a video")
