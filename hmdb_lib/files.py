@@ -118,7 +118,10 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def _start_of_parts(path: Path) -> str:
-    return f".{os.fsdecode(os.fsencode(path.name)[:_LONGEST])}."
+    name = path.name
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return f".{name}."
 
 
 def sha256_of(file: Path) -> str:

@@ -135,6 +135,12 @@ def test_the_longest_names_are_written_whole(tmp_path, name):
     assert names(tmp_path) == [name]
 
 
+def test_a_long_name_is_cut_between_characters(tmp_path):
+    with whole_file(tmp_path / ("x" + "ö" * 127)) as part:
+        part.touch()
+        assert part.name.encode().startswith(b".x" + "ö".encode() * 74 + b".")
+
+
 def test_parts_of_killed_processes_are_removed_and_those_still_written_stay(tmp_path):
     with whole_file(tmp_path / "last.ckpt") as dead, whole_file(tmp_path / "last.ckpt") as alive:
         dead.touch()
