@@ -253,14 +253,12 @@ def _jobs(store: Path, videos: Path, paths: list[str], setting: Setting, shards:
 
 def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
     """Why a packed file cannot stay."""
-    header, state = packed.header, video.stat()
+    header = packed.header
     asked, antialias = header["asked"], header.get("antialias", True)
     there = Setting(Size(asked[0], asked[1], antialias) if isinstance(asked, list) else asked, header["quality"])
     if (there.asked, there.antialias, there.quality) != (setting.asked, setting.antialias, setting.quality):
         return f"stale, made with {there}"
-    source = header["source"]
-    same_time = state.st_mtime_ns == source["mtime_ns"]
-    if state.st_size != source["bytes"] or not (same_time or sha256_of(video) == source["sha256"]):
+    if not packed.is_of(video):
         return "stale, the video has changed since"
     return None if packed.whole() else "torn"
 

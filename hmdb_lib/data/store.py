@@ -22,11 +22,12 @@ import simplejpeg  # as libjpeg-turbo decodes; torchvision's JPEG functions are 
 from PIL import Image
 
 from hmdb_lib.data.video import Size, Timeline, VideoError
-from hmdb_lib.files import is_gone
+from hmdb_lib.files import is_gone, sha256_of
 
 ENDING = ".frames"
 MAGIC = b"HMDBFRM2"
 TRAILER = struct.Struct("<II8s")
+_SAME_DATE = 10**6  # nanoseconds: tar files, and so packs, round what a disk keeps
 
 
 class Source(Protocol):
@@ -108,6 +109,12 @@ class Packed:
             raise VideoError(f"{self.file}: torn: a frame is not the JPEG image that it was ({error})") from None
         return frames if np.array_equal(wanted, indices) else frames[places]
 
+    def is_of(self, video: Path) -> bool:
+        """Tell whether a video file is the one that was extracted: as many bytes, and the same date or SHA-256."""
+        state, source = video.stat(), self.header["source"]
+        same_date = abs(state.st_mtime_ns - source["mtime_ns"]) < _SAME_DATE
+        return state.st_size == source["bytes"] and (same_date or sha256_of(video) == source["sha256"])
+
     def whole(self) -> bool:
         """Check the frames' bytes against their checksum; reads them all."""
         with self.file.open("rb", buffering=0) as source:
@@ -155,7 +162,7 @@ class FrameStore:
         """Open every video's packed file, so that no worker has to; returns path -> reason of what is passed over.
 
         Reasons: there is none, it is torn, its frames are smaller than `size` or were resized another way, or the file
-        in `videos` has another number of bytes than the one that was extracted. No video is decoded, no frame read.
+        in `videos` is not the one that was extracted. No video is decoded, and only one with a new date is read.
         """
         for path in paths:
             try:
@@ -171,7 +178,7 @@ class FrameStore:
                 self.passed_over[path] = f"made {'without' if self.size.antialias else 'with'} antialiasing"
             elif self.size and not self.size.antialias and (height, width) != self.size[:2]:
                 self.passed_over[path] = f"of another size: {height}x{width}"
-            elif video.exists() and video.stat().st_size != packed.header["source"]["bytes"]:
+            elif video.exists() and not packed.is_of(video):
                 self.passed_over[path] = "stale: the video has changed"
             else:
                 self.opened[path] = packed

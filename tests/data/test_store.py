@@ -1,5 +1,6 @@
 """Reading the frame store: the videos' own clips, sooner."""
 
+import os
 import shutil
 
 import numpy as np
@@ -149,6 +150,21 @@ def test_a_video_that_changed_after_extraction_is_read_itself(dataset, tmp_path)
     write_video(tmp_path / "videos" / "wave" / "a.avi", smooth_frames(12), 30)
     missed = FrameStore(dataset / "raw", SIZE).look(paths_of(dataset), tmp_path / "videos")
     assert missed == {"wave/a.avi": "stale: the video has changed"}
+
+
+def test_a_video_of_the_same_size_that_changed_after_extraction_is_read_itself(dataset, tmp_path):
+    shutil.copytree(dataset / "videos", tmp_path / "videos")
+    file = tmp_path / "videos" / "wave" / "a.avi"
+    file.write_bytes(bytes(file.stat().st_size))
+    missed = FrameStore(dataset / "raw", SIZE).look(paths_of(dataset), tmp_path / "videos")
+    assert missed == {"wave/a.avi": "stale: the video has changed"}
+
+
+def test_videos_that_were_copied_with_new_dates_are_those_that_were_extracted(dataset, tmp_path):
+    shutil.copytree(dataset / "videos", tmp_path / "videos")
+    for path in paths_of(dataset):
+        os.utime(tmp_path / "videos" / path, (1, 1))
+    assert not FrameStore(dataset / "raw", SIZE).look(paths_of(dataset), tmp_path / "videos")
 
 
 @pytest.mark.parametrize(
