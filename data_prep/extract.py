@@ -94,7 +94,7 @@ def extract(
     """Decode the videos of a data set into a frame store, under the paths by which training will ask for them.
 
     `dataset` is sample, hmdb51 or folder, as in `splits.video_folder`; None: hmdb51, whose videos lie below `videos/`,
-    where `root` has HMDB51's lists in `splits/` and no index.csv, else folder.
+    where `root` has HMDB51's lists in `splits/`, or no videos elsewhere, and no index.csv, else folder.
 
     The store is `root/frames-<height>x<width>` (or `frames-short<side>`, or with `-no-antialias` behind it) unless `to` names a folder. `workers`:
     processes, one a CPU by default. `shards`: that many tar files rather than a file a video. `part` (k, n): only the
@@ -149,8 +149,10 @@ def extract_frames(config: Config) -> Done:
 
 
 def _find_dataset(root: Path) -> str:
-    official = (root / "videos").is_dir() and any((root / "splits").glob("*_test_split?.txt"))
-    return "hmdb51" if official and not (root / "index.csv").exists() else "folder"
+    if (root / "index.csv").exists() or not (root / "videos").is_dir():
+        return "folder"
+    listed = any((root / "splits").glob("*_test_split?.txt"))
+    return "hmdb51" if listed or all(path.startswith("videos/") for path in find_videos(root)) else "folder"
 
 
 def _lock(store: Path, part: tuple[int, int]) -> AcquireReturnProxy:

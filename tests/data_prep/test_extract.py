@@ -47,8 +47,16 @@ def test_a_folder_of_ones_own_with_a_folder_videos_is_extracted_as_training_read
     if index:
         (root / "splits").mkdir()
         (root / "index.csv").write_text("path,label\nvideos/wave/a.avi,wave\n")
+    else:
+        shutil.copytree(root / "videos/wave", root / "waves")
     extract(root, SMALL, workers=1)
     assert not FrameStore(root / "frames-48x64", (48, 64)).look(["videos/wave/a.avi"], root)
+
+
+def test_videos_of_hmdb51_are_extracted_before_its_lists_are_there(root):
+    shutil.rmtree(root / "splits")
+    extract(root, SMALL, workers=1)
+    assert not FrameStore(root / "frames-48x64", (48, 64)).look(["wave/a.avi"], root / "videos")
 
 
 def test_an_experiment_extracts_the_folder_that_its_data_set_reads(root):
