@@ -37,6 +37,7 @@ from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training import launch
+from hmdb_lib.training.batch_norm import SyncBatchNorm
 from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
@@ -402,6 +403,7 @@ def _trainer(
     averaging = [EMAWeightAveraging(decay=config.train.ema)] if config.train.ema else []
     patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
     shown = [Progress(), Waiting(), LossScale()] if recorded else []
+    synchronised = config.train.sync_batch_norm and device.kind == "cuda"  # torch has it for GPUs alone
     return L.Trainer(
         accelerator=_accelerator(device),
         devices=config.train.devices,
@@ -417,8 +419,7 @@ def _trainer(
         enable_progress_bar=False,  # `Progress` shows one
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        sync_batchnorm=config.train.sync_batch_norm and device.kind == "cuda",  # torch has it for GPUs alone
-        plugins=[WholeCheckpoints(run)],
+        plugins=[WholeCheckpoints(run), *([SyncBatchNorm()] if synchronised else [])],
         enable_model_summary=False,
         log_every_n_steps=1,
     )

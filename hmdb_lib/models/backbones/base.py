@@ -120,8 +120,8 @@ class Backbone(nn.Module):
         if frozen != "all" and not (isinstance(frozen, int) and 0 <= frozen <= len(parts)):
             raise UserError(f"model.frozen={frozen}: there are {len(parts)} parts to freeze in {self.name}, or all")
         self._whole = frozen == "all"
-        self._frozen = parts if frozen == "all" else parts[:frozen]  # a list: no parameter is registered twice
-        for part in self._frozen:
+        self._frozen = len(parts) if frozen == "all" else frozen
+        for part in parts[: self._frozen]:
             part.requires_grad_(False)
         if self._frozen:  # class tokens and positions belong to no part and go with the first
             inside = {id(parameter) for part in parts for parameter in part.parameters()}
@@ -132,7 +132,7 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """Switch to training mode, the frozen parts excepted."""
         super().train(mode and not self._whole)
-        for part in self._frozen:
+        for part in self.parts()[: self._frozen]:
             part.eval()
         return self
 

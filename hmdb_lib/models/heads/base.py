@@ -7,17 +7,6 @@ from torch import Tensor, nn
 from hmdb_lib.errors import UserError
 
 
-class TokenNorm(nn.BatchNorm1d):
-    """Centre and scale each channel of tokens B T' H' W' C over all of a batch's tokens: a batch norm without parameters."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, affine=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens B T' H' W' C to tokens of the same shape."""
-        return super().forward(tokens.flatten(0, 3)).view(tokens.shape)
-
-
 class Head(nn.Module):
     """Map tokens B T' H' W' C to logits B classes.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
-from hmdb_lib.models.heads.base import Head, TokenNorm
+from hmdb_lib.models.heads.base import Head
 from hmdb_lib.models.heads.pool import mean, mean_and_change
 
 BANDS, MAX_FREQ = 6, 10.0  # of the Fourier positions
@@ -156,7 +156,7 @@ class Perceiver(Head):
 
     Args:
         channels, slots, classes: see `Head`.
-        start: `centred`: attention reads the tokens behind a `TokenNorm`, and its layers `start_open`. `published`: neither.
+        start: `centred`: attention reads tokens that are `centred`, and its layers `start_open`. `published`: neither.
         cross: cross attentions (one head of 64). The second one's queries are what the first group returned.
         self_layers: self-attention layers (eight heads of 64), split evenly over the cross attentions.
         latents: N, the number of latents.
@@ -227,7 +227,7 @@ class Perceiver(Head):
         self.pooled = mean_and_change if residual_pool == "change" else mean
         drops: Any = {"dropout": dropout, "attention_dropout": attention_dropout, "drop_path": drop_path}
 
-        self.token_norm: nn.Module = TokenNorm(channels) if start == "centred" else nn.Identity()
+        self.token_norm = nn.BatchNorm1d(channels, affine=False) if start == "centred" else nn.Identity()
         self.token_dropout = TokenDropout(dropout)
         if cross:
             arrays = 1 if share_latents else cross
@@ -275,7 +275,7 @@ class Perceiver(Head):
     def attend(self, tokens: Tensor) -> Tensor:
         """Map tokens B T' H' W' C to what the classifier reads, B D."""
         if not self.cross:
-            x = self.token_dropout(self.token_norm(tokens).flatten(1, 3))  # B M C
+            x = self.token_dropout(self.centred(tokens).flatten(1, 3))  # B M C
             if hasattr(self, "projection"):
                 x = self.projection(x)
             return self._self_attention(self._with_class_token(x), self.layers, last=True)[:, 0]
@@ -286,6 +286,10 @@ class Perceiver(Head):
         context = self.token_dropout(context)
         return self.read_out(self.through_groups(lambda cross, x: cross(x, context), len(tokens), len(context)))
 
+    def centred(self, tokens: Tensor) -> Tensor:
+        """Centre and scale each channel of tokens B T' H' W' C over all of a batch's tokens."""
+        return self.token_norm(tokens.flatten(0, 3)).view(tokens.shape)
+
     def context(self, tokens: Tensor, start: int = 0, slots: int | None = None, before: Tensor | None = None) -> Tensor:
         """Give tokens B T' H' W' C their positions, and add the differences where there are any: B M C+P.
 
@@ -293,7 +297,7 @@ class Perceiver(Head):
         precedes them, B 1 H' W' C.
         """
         grid = (slots or tokens.shape[1], tokens.shape[2], tokens.shape[3])
-        tokens, before = self.token_norm(tokens), None if before is None else self.token_norm(before)
+        tokens, before = self.centred(tokens), None if before is None else self.centred(before)
         read = [self._placed(tokens, grid, start)]
         if self.differences:
             first = start if before is None else start - 1
