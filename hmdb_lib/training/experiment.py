@@ -238,7 +238,7 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     module, data = _prepare(resolved, config, data, last.epochs if last else 0)
     module.seen_test = seen_test
     _tell_precision(run, device)
-    with _quiet(), faults_told(run):
+    with _lightning(), faults_told(run):
         deadline = Deadline(until, _test_share(config, data) * module.tests)
         trainer = _trainer(resolved, config, module.monitor, [*callbacks, deadline])
         if int(config.train.batch_size) % trainer.world_size:
@@ -246,7 +246,7 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
                 f"train.batch_size={config.train.batch_size} cannot be shared evenly by {trainer.world_size} devices; "
                 "give a multiple of them"
             )
-        _fit(trainer, module, data, ckpt_path=last and last.file)
+        trainer.fit(module, data, ckpt_path=last and last.file, weights_only=True)
         if deadline.reached:
             print(f"the time is up after epoch {len(run.metrics)} of {resolved.epochs}; the same command goes on")
             return
@@ -296,23 +296,16 @@ def train_unrecorded(resolved: Resolved, data: ClipData, callbacks: Sequence[L.C
     config = resolved.config
     L.seed_everything(config.seed, verbose=False)
     module, data = _prepare(resolved, config, data, 0)
-    with _quiet(), faults_told(resolved.run):
-        _fit(_trainer(resolved, config, module.monitor, callbacks, recorded=False), module, data)
+    with _lightning(), faults_told(resolved.run):
+        _trainer(resolved, config, module.monitor, callbacks, recorded=False).fit(module, data)
     return data
-
-
-def _fit(trainer: L.Trainer, module: TrainingModule, data: ClipData, ckpt_path: Path | None = None) -> None:
-    try:
-        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
 
 
 def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device) -> VideoScores:
     """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`."""
     data.test_clips = config.evaluate.clips
     module = VideoClassifier(config, models.channels_last(model))
-    with _quiet():
+    with _lightning():
         L.Trainer(
             accelerator=_accelerator(device),
             devices=1,
@@ -430,8 +423,8 @@ def _accelerator(device: Device) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Lightning's advertisements, and its advice on loaders that fit the machine already."""
+def _lightning() -> Iterator[None]:
+    """Hide Lightning's advertisements, and its advice on loaders that fit the machine already; let Ctrl-C through."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -443,5 +436,7 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")  # frozen parts are, on purpose
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.15 renames
             yield
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     finally:
         logger.setLevel(level)

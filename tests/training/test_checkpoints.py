@@ -77,6 +77,12 @@ def test_a_kill_between_the_two_renames_loses_nothing(cut):
     assert newest_whole(run).file == run.previous
 
 
+def test_ctrl_c_during_the_test_says_that_the_epochs_are_kept(tiny_config, monkeypatch):
+    monkeypatch.setattr(VideoClassifier, "test_step", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt, match="1 of 1 epochs are kept"):
+        training.train(tiny_config(train__epochs=1))
+
+
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
