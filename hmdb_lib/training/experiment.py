@@ -233,6 +233,11 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
     learned = {"train", *(["validation"] if "validation" in data.tables else []), config.train.choose_on}
     seen.record(run, pd.concat([data.tables[role] for role in sorted(learned) if role in data.tables]), before)
     last = newest_whole(run)
+    if last and not run.best.exists():
+        raise UserError(
+            f"{run.best}: is missing, and the run cannot be tested without it; put it back, or remove {run.folder} to "
+            "train anew"
+        )
     if last:
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
     module, data = _prepare(resolved, config, data, last.epochs if last else 0)

@@ -77,6 +77,14 @@ def test_a_kill_between_the_two_renames_loses_nothing(cut):
     assert newest_whole(run).file == run.previous
 
 
+def test_a_run_whose_best_checkpoint_is_gone_is_refused_before_it_trains(cut):
+    config, run = cut
+    run.best.unlink()
+    with pytest.raises(UserError, match=r"best\.ckpt: is missing"):
+        training.train(config)
+    assert len(run.metrics) == 3
+
+
 def test_ctrl_c_during_the_test_says_that_the_epochs_are_kept(tiny_config, monkeypatch):
     monkeypatch.setattr(VideoClassifier, "test_step", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt, match="1 of 1 epochs are kept"):
