@@ -90,11 +90,16 @@ class TrainingModule(L.LightningModule):
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         stop_at_loss(data.tables[part], self.unreadable, self.config.data)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the averaged weights of `train.ema` into a checkpoint of weights alone: they are what validation judged.
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Know the unreadable videos of the epochs before; older checkpoints do not hold them."""
+        self.unreadable = checkpoint.get("unreadable", {})
 
-        Lightning asks a callback for whole checkpoints only.
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the unreadable videos, and put the averaged weights of `train.ema` into a checkpoint of weights alone.
+
+        They are what validation judged. Lightning asks a callback for whole checkpoints only.
         """
+        checkpoint["unreadable"] = self.unreadable
         averaging = [call for call in self.trainer.callbacks if isinstance(call, WeightAveraging)]  # pyright: ignore[reportAttributeAccessIssue]
         if averaging and "optimizer_states" not in checkpoint:
             averaging[0].on_save_checkpoint(self.trainer, self, checkpoint)

@@ -193,6 +193,20 @@ def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny
     assert capsys.readouterr().out.count("bright/0.avi: ") == 1
 
 
+def test_a_run_that_goes_on_for_its_test_alone_still_names_the_videos_that_training_could_not_read(
+    tiny_config, tiny_videos, tmp_path, monkeypatch
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_videos, broken)
+    (broken / "bright" / "0.avi").write_text("this is not a video")
+    config = tiny_config(data__root=broken, data__max_lost=0.3, train__epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "finish", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config)
+    assert set(training.train(config).summary["unreadable"]) == {"bright/0.avi"}
+
+
 @pytest.mark.slow
 def test_weights_that_have_seen_test_videos_are_refused_before_a_folder_is_made_unless_allowed(
     trained_run, tiny_config, tiny_videos, tmp_path
