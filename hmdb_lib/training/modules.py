@@ -61,6 +61,7 @@ class TrainingModule(L.LightningModule):
             and (module.weight is None or module.weight.requires_grad)
         ]
         self.unreadable: dict[str, str] = {}
+        self.last_read: dict[str, Any] | None = None  # the last batch that held a clip
         self.precision = ""  # in which the device computes
         self.seen_test = 0  # test videos that the weights it starts from have learned from
 
@@ -83,12 +84,42 @@ class TrainingModule(L.LightningModule):
             if path not in self.unreadable:
                 self.unreadable[path] = reason
                 print(f"\nskipped, cannot be read ({len(self.unreadable)} so far): {reason}")
-        return len(batch["labels"]) > 0
+        if not len(batch["labels"]):
+            return False
+        self.last_read = batch
+        return True
+
+    def nothing(self) -> Tensor | None:
+        """Give the loss of a batch of which nothing could be read: none; among several processes 0 of the batch before.
+
+        The others wait for this one's part in batch norm and in the gradients.
+        """
+        if self.trainer.world_size == 1:
+            return None
+        if self.last_read is None:
+            return 0.0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
+        return 0.0 * self.output(self.last_read).sum()
+
+    def output(self, batch: dict[str, Any]) -> Tensor:
+        """Compute what the loss of a batch is made from."""
+        raise NotImplementedError
 
     def stop_at_loss(self, part: str) -> None:
-        """Raise UserError where too much of a part could not be read, see `hmdb_lib.data.load.stop_at_loss`."""
+        """Raise UserError where too much of a part could not be read, see `hmdb_lib.data.load.stop_at_loss`.
+
+        From here on all processes know what each could not read.
+        """
+        self.unreadable = dict(self.gathered(list(self.unreadable.items())))
         data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         stop_at_loss(data.tables[part], self.unreadable, self.config.data)
+
+    def gathered(self, parts: list[Any]) -> list[Any]:
+        """Put the parts of all processes into one list."""
+        if self.trainer.world_size == 1:
+            return parts
+        everyone: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(everyone, parts)
+        return [part for process in everyone for part in process]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Know the unreadable videos of the epochs before; older checkpoints do not hold them."""
@@ -213,7 +244,7 @@ class VideoClassifier(TrainingModule):
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
         """Compute the loss of random clips; a batch in which nothing could be read is passed over."""
         if not self.read(batch):
-            return None
+            return self.nothing()
         logits, targets = self.predict_training(batch)
         self._note("train", batch["videos"], batch["labels"], logits)
         weight = None if self.weight is None else self.weight.to(logits.device)
@@ -222,6 +253,10 @@ class VideoClassifier(TrainingModule):
         self.log("train_step_smoothed_loss" if smoothing else "train_step_loss", loss, prog_bar=True)
         self.stop_at_nonsense(loss)
         return loss
+
+    def output(self, batch: dict[str, Any]) -> Tensor:
+        """Compute the logits of a training batch."""
+        return self.predict_training(batch)[0]
 
     def predict_training(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Augment a batch's clips; return their logits and targets, see `transforms.mix`."""
@@ -262,7 +297,7 @@ class VideoClassifier(TrainingModule):
         self.stop_at_loss("test")
         self._gather("test")
         self._gather("without_gate")
-        self.spread, self.logits = map(self._gathered, (self.spread, self.logits))
+        self.spread, self.logits = map(self.gathered, (self.spread, self.logits))
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's losses and accuracies of both parts."""
@@ -296,15 +331,7 @@ class VideoClassifier(TrainingModule):
         self.scores[part].add(*(column.cpu().numpy() for column in (videos, labels, probabilities)))
 
     def _gather(self, part: str) -> None:
-        self.scores[part].parts = self._gathered(self.scores[part].parts)
-
-    def _gathered(self, parts: list[Any]) -> list[Any]:
-        """Put the parts of all processes into one list."""
-        if self.trainer.world_size == 1:
-            return parts
-        everyone: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(everyone, parts)
-        return [part for process in everyone for part in process]
+        self.scores[part].parts = self.gathered(self.scores[part].parts)
 
 
 class HeadClassifier(VideoClassifier):
@@ -340,13 +367,18 @@ class MaskedModelling(TrainingModule):
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
         """Compute the loss of random clips, hidden at other places each time."""
-        if not self.read(batch):
+        loss = self.output(batch) if self.read(batch) else self.nothing()
+        if loss is None:
             return None
-        clips = random_crop_flip(batch["clips"], self.config.data.crop, self.config.data.flip)
-        loss = self.model(self.normalised(clips)).loss
         self.stop_at_nonsense(loss)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(clips), sync_dist=True)
+        clips = len(batch["labels"])  # 0 where nothing could be read; all processes log a step
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=clips, sync_dist=True)
         return loss
+
+    def output(self, batch: dict[str, Any]) -> Tensor:
+        """Compute the loss of random clips of a batch."""
+        clips = random_crop_flip(batch["clips"], self.config.data.crop, self.config.data.flip)
+        return self.model(self.normalised(clips)).loss
 
     def on_validation_epoch_start(self) -> None:
         """Hide the same places after every epoch, without a change to training's random numbers."""

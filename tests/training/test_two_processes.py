@@ -174,6 +174,19 @@ def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_
     assert run.metrics.epoch.tolist() == [0, 1]
 
 
+def test_two_processes_pass_over_what_one_cannot_read_and_record_what_any_could_not(
+    tiny_config, tiny_videos, start, tmp_path
+):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_videos, broken)
+    unreadable = {"bright/0.avi", "dark/7.avi"}  # a training video, and the second test video, which rank 1 judges
+    for path in unreadable:
+        (broken / path).write_text("this is not a video")
+    config = tiny_config(name="two", train__devices=2, data__root=broken, data__max_lost=0.3, train__batch_size=2)
+    assert start(config).wait() == 0
+    assert set(run_of(config).summary["unreadable"]) == unreadable
+
+
 def test_when_one_process_is_killed_the_other_ends_within_a_minute_and_the_run_goes_on(tiny_config, start):
     whole, cut = (
         tiny_config(name=name, train__devices=2, train__batch_size=2, train__epochs=6) for name in ("whole", "cut")
