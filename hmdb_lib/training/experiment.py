@@ -402,10 +402,12 @@ def _trainer(
     patience = [Patience(monitor, config.train.patience)] if config.train.patience and config.validates else []
     shown = [Progress(), Waiting(), LossScale()] if recorded else []
     synchronised = config.train.sync_batch_norm and device.kind == "cuda"  # torch has it for GPUs alone
+    shared = (config.train.devices, config.train.machines) != (1, 1)
     return L.Trainer(
         accelerator=_accelerator(device),
         devices=config.train.devices,
         num_nodes=config.train.machines,
+        strategy="ddp_find_unused_parameters_true" if shared and config.train.objective == "masked" else "auto",
         precision=PRECISION[device.precision],
         max_epochs=resolved.epochs,
         limit_val_batches=None if config.validates else 0,

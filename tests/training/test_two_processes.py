@@ -187,6 +187,13 @@ def test_two_processes_pass_over_what_one_cannot_read_and_record_what_any_could_
     assert set(run_of(config).summary["unreadable"]) == unreadable
 
 
+def test_two_processes_learn_without_labels(tiny_config, start):
+    small = {"perceiver__latents": 8, "perceiver__width": 64, "train__batch_size": 2, "train__epochs": 1}
+    config = tiny_config("masked_hybrid", **small, name="two", train__devices=2)
+    assert start(config).wait() == 0
+    assert run_of(config).metrics.train_loss.notna().all()
+
+
 def test_when_one_process_is_killed_the_other_ends_within_a_minute_and_the_run_goes_on(tiny_config, start):
     whole, cut = (
         tiny_config(name=name, train__devices=2, train__batch_size=2, train__epochs=6) for name in ("whole", "cut")
