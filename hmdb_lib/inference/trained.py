@@ -65,7 +65,7 @@ class Trained:
         """Build the model with these weights, in evaluation mode. Raises UserError where they do not fit."""
         model = models.build(classes=len(self.classes), **self.config.architecture())
         own = {key: value.shape for key, value in model.state_dict().items()}
-        given = {key: value.shape for key, value in self.state.items()}
+        given = {key: value.shape for key, value in self.state.items() if not key.startswith(model.cut)}
         wrong = sorted(key for key in own.keys() | given.keys() if own.get(key) != given.get(key))
         if wrong and all(key in given and key in own and key.startswith(LAST) for key in wrong):
             raise UserError(

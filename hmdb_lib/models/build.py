@@ -47,6 +47,11 @@ class VideoModel(nn.Module):
         return parts
 
     @property
+    def cut(self) -> tuple[str, ...]:
+        """Return how the names of those weights begin that others of this name have, and this model leaves out."""
+        return tuple(f"backbone.{block}." for block in self.backbone.cut)
+
+    @property
     def last_layer(self) -> int:
         """Return the head's number among the layers, see `layer_of`."""
         return len(self.backbone.parts())

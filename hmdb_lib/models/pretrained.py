@@ -137,8 +137,7 @@ def fill(model: VideoModel, state: State, source: str, *, fresh_last: bool = Fal
         fresh_last = True
     if not any(key.startswith("backbone.") for key in state):
         state = model.backbone.adopt(state)
-    cut = tuple(f"backbone.{block}." for block in model.backbone.cut)
-    state = {key: value for key, value in state.items() if not key.startswith(cut)}
+    state = {key: value for key, value in state.items() if not key.startswith(model.cut)}
     required = {key for key in own if not key.startswith(LATER)}
     if fresh_last:
         state = {key: value for key, value in state.items() if not key.startswith(LAST)}

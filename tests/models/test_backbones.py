@@ -118,6 +118,7 @@ def test_clips_that_a_backbone_cannot_take_are_told_when_it_is_built(
         ("s3", "model.backbone=s3: no such backbone, did you mean s3d?"),
         ("timm:resnet81", "timm has no such network, did you mean timm:resnet"),
         ("timm:naflexvit_base_patch16_gap", "model.backbone=timm:naflexvit_base_patch16_gap: gives no map of tokens"),
+        ("timm:efficientvit_b0", "timm cannot build it (Cannot disable pooling)"),
         ("timm:mixer_s32_224", "model.backbone=timm:mixer_s32_224: gives no map of tokens"),
     ],
 )
@@ -186,3 +187,17 @@ def test_an_embedded_network_that_is_cut_gives_the_map_of_its_last_stage(blocks,
 def test_an_embedded_network_keeps_at_least_one_stage_of_its_seven():
     with pytest.raises(UserError, match=r"model\.blocks=8: efficientnet_lite0 has 1 to 7 stages to keep"):
         models.build("efficientnet_lite0", 2, head="pool", backbone_options={"blocks": 8})
+
+
+@pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "timm:convnext_atto"])
+def test_a_network_of_timm_has_no_weights_but_those_that_its_tokens_pass_through(name):
+    backbone = models.build_backbone(name)
+    backbone(torch.randn(1, 3, 1, 64, 64)).sum().backward()
+    assert [key for key, weight in backbone.named_parameters() if weight.grad is None] == []
+
+
+def test_checkpoints_that_hold_what_a_network_of_timm_leaves_out_still_fit():
+    backbone = models.build_backbone("timm:mobilenetv3_small_050")
+    state = backbone.state_dict()
+    backbone.load_state_dict(state | {"net.conv_head.weight": torch.zeros(1024, 288, 1, 1)})
+    assert backbone.state_dict().keys() == state.keys()

@@ -26,6 +26,7 @@ class Images(Backbone):
         expected = self.net.pretrained_cfg
         self.mean, self.std, self.size = expected["mean"], expected["std"], expected["input_size"][1:]
         self.channels = self.net.num_features
+        self._leave_out_unused()
         self.component = "self_attention" if any(hasattr(m, "num_heads") for m in self.net.modules()) else "cnn"
         if getattr(self.net, "dynamic_img_size", False):
             self.multiples = (1, *self.net.patch_embed.patch_size)
@@ -50,9 +51,21 @@ class Images(Backbone):
                 return timm.create_model(self.network, **options)
         except (HubError, OSError) as error:
             raise UserError(f"{given}: timm cannot fetch it; the hub: {hub_reason(error)}; {NO_HUB}") from error
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{given}: timm cannot build it ({reason}); {NO_HUB}") from error
+
+    def _leave_out_unused(self) -> None:
+        """Leave out what the feature map does not pass through, such as a convolution behind the pool."""
+        net = copy.deepcopy(self.net).to("meta").requires_grad_(True).eval()
+        with torch.enable_grad():
+            self._map(net, torch.empty(1, 3, *self.size, device="meta")).sum().backward()
+        for name, child in net.named_children():
+            weights = list(child.parameters())
+            if weights and all(weight.grad is None for weight in weights):
+                setattr(self.net, name, nn.Identity())
+                self.cut += (f"net.{name}",)
+        self.register_load_state_dict_pre_hook(_without_cut)  # checkpoints of before hold it
 
     def parts(self) -> list[nn.Module]:
         """List the network's children, lists of blocks one by one."""
@@ -86,6 +99,12 @@ class Images(Backbone):
     def fetch(self, source: str) -> State:
         """See `Backbone.fetch`: what timm publishes under the network's name."""
         return self._create(pretrained=True).state_dict()
+
+
+def _without_cut(backbone: Any, state: State, prefix: str, *_: object) -> None:
+    cut = tuple(f"{prefix}{name}." for name in backbone.cut)
+    for key in [key for key in state if key.startswith(cut)]:
+        del state[key]
 
 
 class EfficientNetLite0(Images):
