@@ -5,6 +5,7 @@ recorded at the end. Lightning calls most of these methods.
 """
 
 import time
+import uuid
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,6 +74,26 @@ class TrainingModule(L.LightningModule):
     def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
         """Write what the finished run leaves. `epoch` was tested, which took `seconds`."""
         raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Raise UserError, in all processes, where several machines do not share the run's folder.
+
+        They would resume from different epochs, and each would wait for what it never sees.
+        """
+        if self.trainer.num_nodes == 1:
+            return
+        name = f".shared-{uuid.uuid4().hex}"
+        if self.trainer.is_global_zero:
+            (self.run.folder / name).touch()
+        seen = self.run.folder / self.trainer.strategy.broadcast(name)
+        shared = all(self.gathered([seen.exists()]))
+        if self.trainer.is_global_zero:
+            seen.unlink()
+        if not shared:
+            raise UserError(
+                f"{self.run.folder}: is another folder on each machine; train.machines={self.trainer.num_nodes} needs a "
+                "results folder that they share, which HMDB_RESULTS names"
+            )
 
     def normalised(self, clips: Tensor) -> Tensor:
         """Normalize cropped clips, uint8 B T H W C, to float B C T H W."""

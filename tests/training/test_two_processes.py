@@ -60,7 +60,7 @@ def start(tmp_path):
 def torchrun(tmp_path):
     """A function that starts a configuration on two machines, both of them this one."""
 
-    def torchrun(config):
+    def torchrun(config, apart=False):
         file = tmp_path / f"{config.name}.yaml"
         file.write_text(config.to_yaml())
         with socket.socket() as free:
@@ -71,11 +71,12 @@ def torchrun(tmp_path):
             words = ["--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1", *here]
             command = [sys.executable, "-m", "torch.distributed.run", *words]
             with (tmp_path / f"{config.name}{rank}.log").open("w") as log:
+                results = {"HMDB_RESULTS": str(tmp_path / f"results{rank}")} if apart else {}
                 yield subprocess.Popen(
                     [*command, str(ROOT / "train.py"), "--config", str(file)],
                     stdout=log,
                     stderr=log,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                    env=os.environ | {"OMP_NUM_THREADS": "1"} | results,
                 )
 
     return torchrun
@@ -160,6 +161,13 @@ def test_two_machines_give_the_loss_and_the_weights_of_two_processes_on_one(tiny
     assert [process.wait() for process in list(torchrun(two))] == [0, 0]
     assert_same_weights(averaged(run_of(two)), averaged(pair), 1e-6)
     assert len(run_of(two).predictions) == 4
+
+
+def test_machines_that_do_not_share_the_results_folder_are_refused_on_each_of_them(tiny_config, torchrun, tmp_path):
+    two = tiny_config(name="two", train__machines=2, train__batch_size=2)
+    assert 0 not in [process.wait() for process in list(torchrun(two, apart=True))]
+    for rank in (0, 1):
+        assert "is another folder on each machine" in (tmp_path / f"two{rank}.log").read_text()
 
 
 def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_config, tiny_videos, start, tmp_path):
