@@ -112,6 +112,13 @@ def faults_told(run: Run) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(_no_memory(error)) from error
+    except ValueError as error:
+        if "parameter group" not in str(error):
+            raise
+        raise UserError(
+            f"{run.last}: groups its weights by rate as an older release did; end the run with that one, or begin anew "
+            "under a new name=..."
+        ) from error
     except (OSError, RuntimeError) as error:
         text = str(error)
         if "not enough memory" in text or "can't allocate memory" in text:

@@ -194,7 +194,7 @@ class TrainingModule(L.LightningModule):
         self.rates = self._rates()
 
     def _rates(self) -> dict[str, float | None]:
-        """Rates of the new parts and of the CNN."""
+        """Rates of the new parts and of the backbone."""
         rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
         return {"lr": rates.get("new", rates.get("cnn")), "backbone_lr": rates.get("cnn")}
 

@@ -12,20 +12,21 @@ from hmdb_lib.config import Train
 
 
 def parameter_groups(model: Any, train: Train) -> list[dict]:
-    """Group the parameters that train by rate and decay; each group's `name` is cnn, attention or new.
+    """Group the parameters that train by rate and decay; each group's `name` is cnn (any backbone), attention or new.
 
-    The attention is a group of its own only with a rate of its own. Tensors of one axis (biases, norms) decay only with
-    `decay_all`. The rates are those for `lr_clips`, times the clips of a step. With `layer_decay` below 1 a model that has `layer_of` trains each layer at so much of the rate of the layer above
-    (arXiv 2203.12602, as BEiT does).
+    The head's attention is a group of its own only with a rate of its own. Tensors of one axis (biases, norms) decay only
+    with `decay_all`. The rates are those for `lr_clips`, times the clips of a step. With `layer_decay` below 1 a model
+    that has `layer_of` trains each layer at so much of the rate of the layer above (arXiv 2203.12602, as BEiT does).
     """
-    parts = model.components()
-    cnn = {id(parameter) for parameter in parts["cnn"]}
+    whole = getattr(model, "encoder", model)  # of masked modelling
+    parts = whole.head.components()
+    backbone = {id(parameter) for parameter in whole.backbone.parameters()}
     attention = {id(parameter) for parameter in parts["cross_attention"] + parts["self_attention"]}
     groups: dict[tuple, dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if id(parameter) in cnn:
+        if id(parameter) in backbone:
             part, rate = "cnn", train.backbone_lr
         elif id(parameter) in attention and train.attention_lr is not None:
             part, rate = "attention", train.attention_lr

@@ -97,9 +97,10 @@ def test_ctrl_c_during_the_test_says_that_the_epochs_are_kept(tiny_config, monke
         (OSError(errno.ENOSPC, "No space left on device"), r"the disk is full; free some of it"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), r"halve train\.batch_size and double"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), r"halve train\.batch_size and double"),
+        (ValueError("loaded state dict has a different number of parameter groups"), r"begin anew under a new name"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), r"set a smaller data\.workers"),
     ],
-    ids=["disk", "gpu memory", "memory", "worker"],
+    ids=["disk", "gpu memory", "memory", "groups", "worker"],
 )
 def test_a_fault_is_one_line_and_the_last_checkpoint_stays(cut, monkeypatch, fault, told):
     config, run = cut

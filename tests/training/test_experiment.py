@@ -97,9 +97,19 @@ def test_the_cnn_has_its_own_rate_and_vectors_do_not_decay(tiny_config):
     assert all((p.ndim > 1) == (group["weight_decay"] > 0) for group in groups for p in group["params"])
 
 
+def test_a_backbone_of_transformer_layers_has_the_rate_of_a_backbone_and_the_heads_attention_its_own(tiny_config):
+    train = tiny_config(train__lr=1e-3, train__backbone_lr=1e-4, train__attention_lr=1e-2).train
+    with torch.device("meta"):
+        model = models.build("mvit_v2_s", 2, head="perceiver")
+    rate = {id(p): group["lr"] for group in parameter_groups(model, train) for p in group["params"]}
+    assert {rate[id(p)] for p in model.backbone.parameters()} == {1e-4}
+    assert {rate[id(p)] for p in model.head.cross.parameters()} == {1e-2}
+    assert {rate[id(p)] for p in model.head.classifier.parameters()} == {1e-3}
+
+
 def test_layer_decay_slows_the_layers_below_the_head(tiny_config):
     model = architectures.build("videomae", classes=2, variant="small", frames=2, size=32)
-    groups = parameter_groups(model, tiny_config(train__lr=1.0, train__layer_decay=0.5).train)
+    groups = parameter_groups(model, tiny_config(train__lr=1.0, train__backbone_lr=1.0, train__layer_decay=0.5).train)
     assert {group["lr"] for group in groups} == {0.5**depth for depth in range(14)}
 
 
