@@ -48,8 +48,7 @@ def write(classifier: "Classifier", video: Path | str, file: Path | str, latents
     The video file shows the video in windows as long as a clip, at a clip's frame rate and as the model sees it: each
     frame, and beside it the same in grey under the heat, whose scale is each window's own. Raises UserError.
     """
-    file = Path(file).expanduser()
-    _check_ending(file, FIGURES + VIDEOS)
+    file = _checked(file, FIGURES + VIDEOS, video)
     with whole_file(file, keep_suffix=True) as part:
         if file.suffix in FIGURES:
             figure(classifier, video, latents).savefig(part)
@@ -64,8 +63,7 @@ def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path 
 
     A small one is made larger, so that the names can be read. Raises UserError.
     """
-    file, timeline = Path(file).expanduser(), scan(prediction.video)
-    _check_ending(file, VIDEOS)
+    file, timeline = _checked(file, VIDEOS, prediction.video), scan(prediction.video)
     times = max(1, HEIGHT / min(timeline.height, timeline.width))
     size = (round(timeline.height * times / 2) * 2, round(timeline.width * times / 2) * 2)  # even, as codecs ask
     lines = [answer(top, classifier.trained.doubt) for *_, top in prediction.timeline(count)]
@@ -81,9 +79,13 @@ def _write(file: Path, frames: Iterator[np.ndarray], fps: float) -> None:
     write_video(file, frames, fps, "mpeg4" if file.suffix == ".avi" else PLAYED)
 
 
-def _check_ending(file: Path, known: tuple[str, ...]) -> None:
+def _checked(file: Path | str, known: tuple[str, ...], video: Path | str) -> Path:
+    file = Path(file).expanduser()
     if file.suffix not in known:
         raise UserError(f"{file}: its ending is none of {', '.join(known)}")
+    if file.exists() and Path(video).exists() and file.samefile(video):
+        raise UserError(f"{file}: is the video itself, which would be lost; give another file to write to")
+    return file
 
 
 def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:

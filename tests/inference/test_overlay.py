@@ -128,6 +128,15 @@ def test_bad_input_is_told_in_one_line(run, video, tmp_path, capsys, name, words
     assert not list(tmp_path.glob("seen*"))
 
 
+@pytest.mark.parametrize("name", ["predict", "look"])
+def test_a_video_is_never_written_over_itself(run, video, tmp_path, capsys, name):
+    own = tmp_path / "own.avi"
+    own.write_bytes(video.read_bytes())
+    assert command.main([name, str(own), "--checkpoint", str(run.folder), "--to", str(own)]) == 2
+    assert "is the video itself" in capsys.readouterr().err
+    assert own.read_bytes() == video.read_bytes()
+
+
 def test_a_transformer_is_looked_into_too(classifier, video, monkeypatch):
     clip = classifier.clip(video)
     model = architectures.build("videomae", 2, variant="small", frames=len(clip), size=64).eval()
