@@ -44,9 +44,16 @@ class Classifier:
         return ClipRule.of(self.trained.config.data)
 
     @classmethod
-    def load(cls, run: Path | str, device: str = "auto", precision: str = "auto") -> "Classifier":
-        """Load from a run's folder, its best.ckpt or a portable file, see `trained.read`. Raises UserError."""
-        return cls(portable.read(run), choose_device(device, precision))
+    def load(cls, run: Path | str, device: str = "auto", precision: str | None = None) -> "Classifier":
+        """Load from a run's folder, its best.ckpt or a portable file, see `trained.read`. Raises UserError.
+
+        `precision`: None for the run's own `train.precision`, where this device is fast in it.
+        """
+        trained, there = portable.read(run), choose_device(device, precision or "auto")
+        own = trained.config.train.precision
+        if precision is None and (own == "fp32" or there.kind == "cuda"):
+            there = choose_device(there.kind, own)
+        return cls(trained, there)
 
     def predict(
         self,

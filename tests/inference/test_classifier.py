@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,16 @@ def test_the_runs_own_test_videos_get_the_probabilities_that_the_run_recorded(ti
     predicted = Classifier.load(run.folder, "cpu", "fp32").predict([tiny_videos / video for video in recorded.video])
     probabilities = np.stack([video.probabilities for video in predicted.videos])
     np.testing.assert_allclose(probabilities, recorded[["bright", "dark"]].to_numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("own", "precision"), [("fp32", "fp32"), ("auto", "bf16"), ("fp16", "bf16")])
+def test_a_run_predicts_in_its_own_precision_where_the_machine_is_fast_in_it(
+    hybrid_run, tmp_path, monkeypatch, own, precision
+):
+    monkeypatch.setattr("hmdb_lib.models.device._best_precision", lambda kind: ("bf16", "of this machine"))
+    run = shutil.copytree(hybrid_run.folder, tmp_path / "run")
+    (run / "config.yaml").write_text(hybrid_run.config.changed("train", precision=own).to_yaml())
+    assert Classifier.load(run, "cpu").device.precision == precision
 
 
 def test_a_short_video_is_one_window(classifier, tiny_videos):
