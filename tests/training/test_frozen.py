@@ -112,6 +112,15 @@ def test_an_interrupted_frozen_run_goes_on_and_ends_with_the_same_digits(frozen_
     assert_same(whole, training.train(frozen_config(name="cut")))
 
 
+def test_one_crop_of_each_clip_chooses_the_epoch_also_where_the_test_part_does_by_as_many_clips(frozen_config):
+    config = frozen_config(train__choose_on="test", evaluate__crops=3, evaluate__validation_clips=2)
+    clips = training.read_data(config, place())
+    model = training.build_model(config, 2)
+    features = FeatureData(clips, config, Tokens(config, model.backbone, choose_device("cpu", "fp32"), place()))
+    loaders = features.val_dataloader(), features.test_dataloader()
+    assert [sum(len(batch["videos"]) for batch in loader) for loader in loaders] == [4 * 2, 4 * 2 * 3]
+
+
 def test_batches_are_those_of_the_clips_but_for_what_they_hold(frozen_config):
     config = frozen_config()
     clips = training.read_data(config, place())
