@@ -378,7 +378,12 @@ class MaskedModelling(TrainingModule):
 
     @staticmethod
     def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
-        """Put the model into a `Masked`."""
+        """Put the model into a `Masked`. Raises UserError where test videos would be its validation."""
+        if config.train.choose_on == "test":
+            raise UserError(
+                "train.choose_on=test: with train.objective=masked no epoch is chosen, and the reconstruction error is to "
+                "be of videos that are no test; give train.choose_on=validation"
+            )
         masked = mask(model, config.data.frames, config.data.crop, config.train.mask)
         return masked, {f"encoder.{name}" for name in loaded}
 

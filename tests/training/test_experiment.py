@@ -340,6 +340,11 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
     assert {"backbone.stem.0.weight", "backbone.stem.1.running_mean", "head.latents"} <= moved[1]
 
 
+def test_test_videos_are_no_validation_of_what_learns_without_labels(tiny_config):
+    with pytest.raises(UserError, match=r"train\.choose_on=test: with train\.objective=masked"):
+        training.train(tiny_config("masked_hybrid", **SMALL, train__choose_on="test"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ["masked_hybrid", "masked_videomae_small"])
 def test_a_run_without_labels_is_what_another_run_starts_from(tiny_config, row, capsys):
