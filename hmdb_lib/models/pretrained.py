@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -32,8 +32,8 @@ def load_pretrained(model: VideoModel, source: str, classes: Sequence[str] | Non
     checkpoint must be of the same backbone and head, key by key and shape by shape; only a last layer for another
     number of classes is left at its fresh start.
 
-    A run's folder stands for its best.ckpt; where it told other classes apart than `classes`, and where it learned
-    without labels, its last layer is left out. A .safetensors file is one that `python -m hmdb_lib export` wrote. A
+    A run's folder stands for its best.ckpt, and a .safetensors file is one that `python -m hmdb_lib export` wrote: where
+    it told other classes apart than `classes`, and where it learned without labels, its last layer is left out. A
     backbone of `transformers` takes names of the Hugging Face hub and folders of `save_pretrained` too.
 
     Returns the names of what was filled. Raises UserError in one line.
@@ -48,8 +48,9 @@ def load_pretrained(model: VideoModel, source: str, classes: Sequence[str] | Non
     if kept.is_file():
         return fill(model, read_checkpoint(kept), source, fresh_last=_classes_of(path) != list(classes or ()))
     if path.is_file():
-        state = read_checkpoint(path)
-    elif source in backbone.weights or backbone.hub:
+        named = _classes_in(path)
+        return fill(model, read_checkpoint(path), source, fresh_last=named is not None and named != list(classes or ()))
+    if source in backbone.weights or backbone.hub:
         state = current_names(backbone.fetch(source))
     elif path.is_dir():
         raise UserError(
@@ -71,6 +72,17 @@ def _classes_of(run: Path) -> list[str] | None:
             f"model.pretrained={run}: holds no finished run (summary.json is missing or torn); finish it, or name its "
             "checkpoints/best.ckpt to take the weights as they are"
         ) from None
+
+
+def _classes_in(file: Path) -> list[str] | None:
+    """Read the classes that a file of weights names; None where it names none, or is torn."""
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "pt") as tensors:
+            return list(json.loads(tensors.metadata()["hmdb_lib"])["classes"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def current_names(state: State) -> State:

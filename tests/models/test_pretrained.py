@@ -1,5 +1,6 @@
 """Starting from given weights: what fits is loaded exactly, what does not is refused in one line."""
 
+import json
 import pickle
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ import pytest
 import torch
 from helpers import architectures
 from helpers.web import serve
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models.video import r2plus1d_18
 from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEForVideoClassification
@@ -130,6 +132,15 @@ def test_a_classifier_for_other_classes_stays_fresh_and_all_else_is_loaded(kits:
         for key, value in model.state_dict().items()
         if not key.startswith("head.classifier.")
     )
+
+
+@pytest.mark.parametrize(("classes", "kept"), [(["a", "b"], True), (["a", "c"], False)])
+def test_a_file_that_names_its_classes_keeps_its_last_layer_for_the_same_ones_alone(classes, kept, tmp_path):
+    trained, model, file = small(classes=2), small(classes=2), tmp_path / "model.safetensors"
+    save_file(trained.state_dict(), file, {"hmdb_lib": json.dumps({"classes": ["a", "b"]})})
+    models.load_pretrained(model, str(file), classes)
+    assert torch.equal(model.head.classifier.weight, trained.head.classifier.weight) == kept
+    assert torch.equal(model.head.latents, trained.head.latents)
 
 
 def test_a_trained_baseline_starts_a_residual_pool_where_it_stopped(tmp_path: Path) -> None:
