@@ -162,3 +162,9 @@ def test_token_dropout_drops_others_each_time_the_same_after_the_same_seed_and_n
     assert torch.equal(layer(x), first)
     assert not torch.equal(first, second)
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_a_batch_of_a_single_token_has_no_spread_to_scale_by_and_is_told_in_one_line():
+    head = models.build_head("perceiver", 16, 1, 3, latents=4, width=64)
+    with pytest.raises(UserError, match=r"a larger train\.batch_size, or perceiver\.start=published"):
+        head(torch.randn(1, 1, 1, 1, 16))

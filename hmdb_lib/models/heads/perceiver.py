@@ -287,8 +287,14 @@ class Perceiver(Head):
         return self.read_out(self.through_groups(lambda cross, x: cross(x, context), len(tokens), len(context)))
 
     def centred(self, tokens: Tensor) -> Tensor:
-        """Centre and scale each channel of tokens B T' H' W' C over all of a batch's tokens."""
-        return self.token_norm(tokens.flatten(0, 3)).view(tokens.shape)
+        """Centre and scale each channel of tokens B T' H' W' C over all of a batch's tokens; UserError for a single one."""
+        try:
+            return self.token_norm(tokens.flatten(0, 3)).view(tokens.shape)
+        except ValueError:  # one number has no spread
+            raise UserError(
+                "the head perceiver scales tokens by their spread over a batch, and this batch holds a single one; give a "
+                "larger train.batch_size, or perceiver.start=published"
+            ) from None
 
     def context(self, tokens: Tensor, start: int = 0, slots: int | None = None, before: Tensor | None = None) -> Tensor:
         """Give tokens B T' H' W' C their positions, and add the differences where there are any: B M C+P.
