@@ -1,5 +1,8 @@
 """Define the error for what a user can mend, and advice for a full disk and for a hub that refuses."""
 
+import difflib
+from collections.abc import Iterable
+
 FREE_DISK = "free some of it (on Colab: the folder icon on the left; on Kaggle: Output in the panel on the right)"
 
 
@@ -10,6 +13,12 @@ class UserError(ValueError):
         if message.startswith("Caught ") and "\n" in message:  # torch's loaders put a worker's traceback before it
             message = message.splitlines()[-1].partition(": ")[2]
         super().__init__(message)
+
+
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.0) -> str:
+    """Say which known name is most like another; nothing where none is as like as that, from 0 to 1."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
+    return f", did you mean {nearest[0]}?" if nearest else ""
 
 
 def hub_reason(error: BaseException) -> str:

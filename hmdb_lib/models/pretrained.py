@@ -1,6 +1,5 @@
 """Start a model from given weights, checked key by key: never a silent random start."""
 
-import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import UserError, did_you_mean
 from hmdb_lib.models.backbones.base import State
 from hmdb_lib.models.build import VideoModel
 
@@ -58,8 +57,7 @@ def load_pretrained(model: VideoModel, source: str, classes: Sequence[str] | Non
         )
     else:
         known = ["none", *backbone.weights]
-        nearest = difflib.get_close_matches(source, known, n=1)
-        hint = f", did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(source, known, likeness=0.6)
         raise UserError(f"model.pretrained={source}: neither a file nor one of {', '.join(known)}{hint}")
     return fill(model, state, source)
 

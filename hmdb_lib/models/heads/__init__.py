@@ -1,9 +1,8 @@
 """What reads the tokens B T' H' W' C of a backbone and tells classes apart."""
 
-import difflib
 from typing import Any
 
-from hmdb_lib.errors import UserError
+from hmdb_lib.errors import UserError, did_you_mean
 from hmdb_lib.models.heads.base import Head
 from hmdb_lib.models.heads.bert import Bert
 from hmdb_lib.models.heads.gru import GRU
@@ -19,6 +18,5 @@ def build_head(name: str, channels: int, slots: int, classes: int, **options: ob
     UserError names the nearest for an unknown head, and tells options that do not go together.
     """
     if name not in HEADS:
-        nearest = difflib.get_close_matches(name, HEADS, n=1, cutoff=0)[0]
-        raise UserError(f"model.head={name}: no such head, did you mean {nearest}? (there are {', '.join(HEADS)})")
+        raise UserError(f"model.head={name}: no such head{did_you_mean(name, HEADS)} (there are {', '.join(HEADS)})")
     return HEADS[name](channels, slots, classes, **options)
