@@ -141,18 +141,29 @@ def _measure(
     for name in passes:
         training = name == "training"
         model.train(training)
-        seconds = []
+
+        def step(training: bool = training) -> None:
+            model.zero_grad()
+            logits = model(clips)
+            if training:
+                logits.sum().backward()
+
         with torch.set_grad_enabled(training):
-            for _ in range(1 + repeats):
-                start = time.perf_counter()
-                model.zero_grad()
-                logits = model(clips)
-                if training:
-                    logits.sum().backward()
-                seconds.append(time.perf_counter() - start)
-        result[f"seconds_{name}"] = statistics.median(seconds[1:])
+            result[f"seconds_{name}"] = seconds(step, repeats)
         result[f"bytes_{name}"] = _resident("VmHWM") - before
     return result
+
+
+def seconds(step: Callable[[], object], repeats: int) -> float:
+    """Time a step: the median of `repeats`, after one that warms up."""
+    taken = []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])
 
 
 def _resident(field: str) -> float:

@@ -4,8 +4,6 @@ Lightning's own finder tries batches inside the run, after the schedule was laid
 tries write rows of metrics.csv.
 """
 
-import statistics
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +16,7 @@ from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.environment import Processes
 from hmdb_lib.errors import UserError
+from hmdb_lib.models.cost import seconds
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.training.modules import TrainingModule, module_of
@@ -116,31 +115,23 @@ def _measure(config: Config, classes: int, batch: int, repeats: int, threads: in
             clips = _random_batch(config, device, size)["clips"][:, :, : config.data.crop, : config.data.crop]
             module.model(module.normalised(clips))
 
-    return {"seconds_training": _seconds(step, batch, repeats), "seconds_judging": _seconds(judge, batch, repeats)}
-
-
-def _seconds(step: Callable[[int], None], batch: int, repeats: int) -> float:
-    """Time a step, the median of `repeats` after one that warms up."""
-    seconds = []
-    for _ in range(1 + repeats):
-        start = time.perf_counter()
-        step(batch)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+    return {
+        "seconds_training": seconds(partial(step, batch), repeats),
+        "seconds_judging": seconds(partial(judge, batch), repeats),
+    }
 
 
 def _random_batch(config: Config, device: Device, size: int) -> dict:
     shape = (size, config.data.frames, *config.data.resize, 3)
-    numbers = torch.zeros(size, dtype=torch.int64, device=device.kind)
-    clips = torch.randint(256, shape, dtype=torch.uint8, device=device.kind)
-    return {"clips": clips, "labels": numbers, "videos": numbers, "unreadable": []}
+    return _batch(torch.randint(256, shape, dtype=torch.uint8, device=device.kind))
 
 
 def _random_tokens(backbone: Any, config: Config, device: Device, size: int) -> dict:
     slots, *sides = backbone.grid(config.data.frames, config.data.crop)
     shape = (size, slots, *backbone.places(*sides), backbone.channels)
-    numbers = torch.zeros(size, dtype=torch.int64, device=device.kind)
-    tokens = torch.randn(shape, dtype=torch.float16, device=device.kind)
-    return {"clips": tokens, "labels": numbers, "videos": numbers, "unreadable": []}
+    return _batch(torch.randn(shape, dtype=torch.float16, device=device.kind))
+
+
+def _batch(clips: torch.Tensor) -> dict:
+    numbers = torch.zeros(len(clips), dtype=torch.int64, device=clips.device)
+    return {"clips": clips, "labels": numbers, "videos": numbers, "unreadable": []}
