@@ -6,7 +6,10 @@ line in the saved file.
 
 import html
 import io
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -27,6 +30,20 @@ def tell(line: str) -> None:
 @cache
 def _tell_once(line: str) -> None:
     print(line)
+
+
+@contextmanager
+def quiet(level: int, *names: str) -> Iterator[None]:
+    """Keep what these loggers tell below a level out of the output."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.setLevel(was)
 
 
 class Spot:

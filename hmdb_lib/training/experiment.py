@@ -31,7 +31,7 @@ from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.pretrained import read_torch
 from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.progress import in_notebook
+from hmdb_lib.progress import in_notebook, quiet
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside
 from hmdb_lib.results.runs import Run, list_runs, without_final_fit
@@ -312,7 +312,7 @@ def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device
     module = VideoClassifier(config, models.channels_last(model))
     with _lightning():
         L.Trainer(
-            accelerator=_accelerator(device),
+            accelerator=device.kind,
             devices=1,
             precision=PRECISION[device.precision],
             logger=False,
@@ -404,7 +404,7 @@ def _trainer(
     synchronised = config.train.sync_batch_norm and device.kind == "cuda"  # torch has it for GPUs alone
     shared = (config.train.devices, config.train.machines) != (1, 1)
     return L.Trainer(
-        accelerator=_accelerator(device),
+        accelerator=device.kind,
         devices=config.train.devices,
         num_nodes=config.train.machines,
         strategy="ddp_find_unused_parameters_true" if shared and config.train.objective == "masked" else "auto",
@@ -425,18 +425,11 @@ def _trainer(
     )
 
 
-def _accelerator(device: Device) -> str:
-    return "gpu" if device.kind == "cuda" else device.kind
-
-
 @contextmanager
 def _lightning() -> Iterator[None]:
     """Hide Lightning's advertisements, and its advice on loaders that fit the machine already; let Ctrl-C through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with quiet(logging.WARNING, "lightning.pytorch"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*training_step. returned .None.*")  # nothing could be read
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
@@ -445,5 +438,3 @@ def _lightning() -> Iterator[None]:
             yield
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    finally:
-        logger.setLevel(level)

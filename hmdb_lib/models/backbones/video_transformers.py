@@ -2,8 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +12,7 @@ from torchvision.ops import StochasticDepth
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.backbones.base import NO_HUB, Backbone, HubError, State
+from hmdb_lib.progress import quiet
 
 TUBELET = (2, 16, 16)  # T H W of a patch of VideoMAE and V-JEPA 2
 VIDEOMAE = {  # name -> width, layers, heads, where its weights are
@@ -52,7 +51,8 @@ class VideoTransformer(Backbone):
         source = self.weights.get(source, source)
         load = getattr(_transformers(), self.published).from_pretrained
         options = {"ignore_mismatched_sizes": True, "output_loading_info": True}
-        with _quiet("transformers", "huggingface_hub"):
+        # Its retries and loading reports: what matters is told in one line.
+        with quiet(logging.ERROR, "transformers", "huggingface_hub"):
             try:
                 try:
                     loaded, info = load(source, local_files_only=True, **options)
@@ -265,17 +265,3 @@ class XCLIPVision(VideoTransformer):
         x = self.visual_projection(vision.post_layernorm(x[:, 0])).unflatten(0, (-1, self.multiples[0]))  # (B T/8) 8 C
         x = self.mit(x).last_hidden_state.flatten(0, 1).unflatten(0, (-1, clips.shape[2]))  # B T C
         return x[:, :, None, None]  # B T 1 1 C
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Keep retries and loading reports of a library out of the output: what matters is told in one line."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
