@@ -136,7 +136,7 @@ class Classifier:
         backbone = self.model.backbone
         indices = indices[: len(indices) // backbone.multiples[0] * backbone.multiples[0]]
         crops = self.trained.config.evaluate.crops
-        with self._autocast():
+        with self.device.autocast():
             if self.model.head.streams:
                 step = backbone.step
                 read = partial(self._parts, video, indices, max(step, self.trained.config.data.frames // step * step))
@@ -171,13 +171,9 @@ class Classifier:
         """
         crops = self.trained.config.evaluate.crops
         clips = self.normalised(even_crops(clips, self.trained.config.data.crop, crops))
-        with self._autocast():
+        with self.device.autocast():
             logits = self.model(clips)
         return logits.float().softmax(1).unflatten(0, (-1, crops)).mean(1).cpu()
-
-    def _autocast(self) -> torch.autocast:
-        dtype = self.device.dtype
-        return torch.autocast(self.device.kind, dtype, enabled=dtype != torch.float32)
 
     def answer(self, clip: np.ndarray, count: int = 3) -> list[tuple[str, float]]:
         """Judge one clip, uint8 T H W C at any size: lines as `predictions.answer` gives them."""
@@ -222,11 +218,6 @@ class Classifier:
             first, *others = skipped.values()
             raise VideoError(first + (f" (and none of the other {len(others)} can be read)" if others else ""))
         return Predictions(predicted, skipped, self.trained.worth)
-
-
-def predict(videos: Path | str | Iterable[Path | str], checkpoint: Path | str, *, window: float = 10.0) -> Predictions:
-    """One call for one look: `Classifier.load(checkpoint).predict(videos)`. Raises UserError."""
-    return Classifier.load(checkpoint).predict(videos, window=window)
 
 
 def load_model(source: Run | Path | str, device: str = "auto") -> Classifier:

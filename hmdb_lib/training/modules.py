@@ -252,10 +252,6 @@ class VideoClassifier(TrainingModule):
         """Write summary, predictions and curves."""
         report.tested(self, data, device, epoch, seconds)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Cropped clips uint8 B T H W C to logits (B, classes)."""
-        return self.model(self.normalised(clips))
-
     def on_train_epoch_start(self) -> None:
         """Reset train and validation scores."""
         super().on_train_epoch_start()
@@ -288,10 +284,6 @@ class VideoClassifier(TrainingModule):
     def tokens(self, batch: dict[str, Any], crops: int) -> Tensor:
         """Tokens (B crops) T' H' W' C of so many crops of each clip of a batch."""
         return self.model.backbone(self.normalised(even_crops(batch["clips"], self.config.data.crop, crops)))
-
-    def predict_crops(self, batch: dict[str, Any], crops: int) -> Tensor:
-        """Logits (B crops, classes) of so many crops of each clip of a batch."""
-        return self.model.head(self.tokens(batch, crops))
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
         """Score evenly spread clips."""
@@ -363,7 +355,7 @@ class HeadClassifier(VideoClassifier):
 
     def predict_training(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Logits and labels of stored views."""
-        return self.predict_crops(batch, 1), batch["labels"]
+        return self.model.head(self.tokens(batch, 1)), batch["labels"]
 
     def tokens(self, batch: dict[str, Any], crops: int) -> Tensor:
         """Tokens B T' H' W' C as they are stored; the crops were cut before."""
@@ -407,8 +399,7 @@ class MaskedModelling(TrainingModule):
         return self.model(self.normalised(clips)).loss
 
     def on_validation_epoch_start(self) -> None:
-        """Hide the same places after every epoch, without a change to training's random numbers."""
-        self.random = torch.random.get_rng_state()
+        """Hide the same places after every epoch; the next one is seeded anew."""
         torch.manual_seed(self.config.seed)
 
     def validation_step(self, batch: dict[str, Any], number: int) -> None:
@@ -419,9 +410,8 @@ class MaskedModelling(TrainingModule):
             self.log("val_loss", loss, prog_bar=True, batch_size=len(clips), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Restore training's random numbers."""
+        """Stop where too much could not be read."""
         self.stop_at_loss(self.config.train.choose_on)
-        torch.random.set_rng_state(self.random)
 
     def on_train_epoch_end(self) -> None:
         """Write the epoch's losses."""

@@ -15,7 +15,7 @@ from hmdb_lib import cli as command
 from hmdb_lib.data.video import VideoError, read_frames, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
-from hmdb_lib.inference.classifier import Classifier, find_videos, predict
+from hmdb_lib.inference.classifier import Classifier, find_videos
 from hmdb_lib.training import experiment as training
 
 SMALL = {"model__blocks": 1, "perceiver__latents": 8, "perceiver__width": 64}
@@ -95,7 +95,7 @@ def test_every_way_to_choose_clips_gives_probabilities(classifier, long_video, c
 
 def test_three_crops_are_averaged(tiny_config, tmp_path, tiny_videos):
     run = write_finished_run(tiny_config("cross1_self1", evaluate__crops=3, **SMALL), tmp_path / "crops")
-    video = predict(tiny_videos / "dark" / "1.avi", run.folder).videos[0]
+    video = Classifier.load(run.folder).predict(tiny_videos / "dark" / "1.avi").videos[0]
     assert video.probabilities.sum() == pytest.approx(1)
 
 

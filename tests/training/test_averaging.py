@@ -21,7 +21,7 @@ def judge(config, run):
     scores = VideoScores(len(data.classes))
     with torch.no_grad():
         for batch in data.val_dataloader():
-            logits = module.predict_crops(batch, 1)
+            logits = module.model.head(module.tokens(batch, 1))
             times = len(logits) // len(batch["videos"])
             videos, labels = (batch[name].repeat_interleave(times).numpy() for name in ("videos", "labels"))
             scores.add(videos, labels, logits.softmax(1).numpy())

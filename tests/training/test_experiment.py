@@ -36,7 +36,7 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     held = {id(p) for group in optimiser.param_groups for p in group["params"]}
     classifier = VideoClassifier(config, model)
     clips = torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8)
-    torch.nn.functional.cross_entropy(classifier(clips), torch.tensor([0, 1])).backward()
+    torch.nn.functional.cross_entropy(model(classifier.normalised(clips)), torch.tensor([0, 1])).backward()
     optimiser.step()
     assert held == {id(p) for p in model.parameters()}
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
