@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import pandas as pd
@@ -182,6 +182,7 @@ class Search:
         state = self.optuna.trial.TrialState[ended]
         self.study.tell(trial, watch.best if ended == "COMPLETE" else None, state=state)
         table = self.study.trials_dataframe(attrs=("number", "state", "value", "user_attrs"))
+        table["value"] = table.value.where(table.state == "COMPLETE")
         write_whole(self.run.folder / "trials.csv", table.to_csv(index=False))
         print(
             f"[{len(done) + 1}/{trials}] {self.row} split {tried.data.split}, {' '.join(chosen)}: validation accuracy "
@@ -191,11 +192,12 @@ class Search:
         return True
 
     def best(self, count: int) -> "FrozenTrial":
-        """Return the best of the first `count` trials."""
-        values = {trial.value: trial for trial in reversed(self.done[:count]) if trial.value is not None}
-        if not values:
+        """Return the best of the first `count` trials, of equals the first: none that was pruned or diverged."""
+        complete = self.optuna.trial.TrialState.COMPLETE  # Optuna gives the others the value of their last epoch
+        ended = [trial for trial in self.done[:count] if trial.state == complete]
+        if not ended:
             raise UserError(f"{self.run.folder}: no trial of {self.row} ended well; see the lines above")
-        return values[max(values)]
+        return max(ended, key=lambda trial: cast("float", trial.value))
 
 
 class Watch(L.Callback):

@@ -16,6 +16,7 @@ from hmdb_lib.results.runs import Run, list_runs
 from hmdb_lib.studies import study
 from hmdb_lib.studies.tune import Watch, tune
 from hmdb_lib.training import experiment as training
+from hmdb_lib.training.modules import DivergedError
 
 SEARCH = """
 search:
@@ -195,6 +196,33 @@ def test_trials_are_no_runs_and_a_diverged_one_counts(changes, file, capsys):
     assert list_runs() == {}
     assert "PRUNED" in trials_of().state.tolist()
     assert "best of 4 trials each" in capsys.readouterr().out
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """The second trial diverges after an epoch that did better than any other."""
+    train, trials = training.train_unrecorded, []
+
+    def diverge(resolved, data, callbacks):
+        trials.append(resolved)
+        if len(trials) == 2:
+            callbacks[0].trial.report(2.0, 0)
+            raise DivergedError("it diverged")
+        return train(resolved, data, callbacks)
+
+    monkeypatch.setattr(training, "train_unrecorded", diverge)
+
+
+@pytest.mark.usefixtures("diverging")
+def test_a_trial_that_diverged_is_not_the_best_however_good_its_last_epoch_was(changes, file):
+    table = tune("baseline", trials=2, changes=changes, file=file)
+    assert table["train.lr"].tolist() == [3e-4], "the row's own, which is the first trial"
+
+
+@pytest.mark.usefixtures("diverging")
+def test_a_trial_that_diverged_has_no_value(changes, file):
+    tune("baseline", trials=2, changes=changes, file=file)
+    assert trials_of().value.isna().tolist() == [False, True]
 
 
 def test_the_range_test_finds_rates_at_which_the_loss_falls(changes, capsys, monkeypatch):
