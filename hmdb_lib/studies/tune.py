@@ -227,7 +227,7 @@ def _space(experiment: config.Config, changes: Sequence[str], file: Path) -> dic
         raise UserError("hmdb tune needs a number for train.batch_size, and one device (train.devices=1)")
     parts = ["all", *([] if experiment.frozen else ["backbone"]), experiment.model.head]
     search, row = config.search_space(file), config.up_to_date(config.find_row(experiment.row, file))
-    fixed = {*row, *row.get("by_split", {}), *config.parse(changes)}
+    fixed = {*row, *row.get("by_split", {}).get(experiment.data.split, {}), *config.parse(changes)}
     asked = {key: of for part in parts for key, of in (search.get(part) or {}).items()}
     own = experiment.flat()
     for key in asked:
@@ -279,11 +279,13 @@ def _write(
         values = best.user_attrs["values"]
         tuned = f"{search.row}_{given.get('name', 'tuned')}"
         own = config.find_row(search.row, file)
+        tuned_before = own.pop("by_split", {}).get(split, {})
         question = f"{own.pop('question')} Tuned on validation, {count} trials."
-        row = rows.setdefault(tuned, {"question": question} | own | kept | {"trials": count, "by_split": {}})
-        row["by_split"][split] = values
+        tried = {"trials": own.get("trials", 0) + count, "by_split": {}}
+        row = rows.setdefault(tuned, {"question": question} | own | kept | tried)
+        row["by_split"][split] = {key: value for key, value in tuned_before.items() if key not in kept} | values
         accuracies = {"as_it_stands": first.user_attrs["accuracy"], "validation_accuracy": best.user_attrs["accuracy"]}
-        lines.append({"row": tuned, "split": split, "trials": count} | accuracies | values)
+        lines.append({"row": tuned, "split": split, "trials": row["trials"]} | accuracies | values)
     jobs = [search.job for search in searches]
     target = folder / f"{study.stem(names, jobs, changes)}.yaml"
     table = f"{'+'.join(names)}_{given.get('name', 'tuned')}"

@@ -118,6 +118,37 @@ def test_each_split_is_tuned_for_itself_and_a_row_is_refused_on_another(changes,
         config.load("baseline_tuned", ["data.split=3"], found)
 
 
+@pytest.fixture
+def tuned(changes, file):
+    """A file with the row that comes of tuning the rate, and a function that tunes that row again."""
+    file.write_text("search: {all: {train.lr: [0.01]}}\n")
+    tune("baseline", trials=2, changes=changes, file=file)
+    (first,) = (place().results / "tuning").glob("*.yaml")
+
+    def again(search):
+        file.write_text(yaml.safe_dump(yaml.safe_load(first.read_text()) | {"search": {"all": search}}))
+        tune("baseline_tuned", trials=1, changes=changes, file=file)
+        (second,) = (place().results / "tuning").glob("baseline_tuned*.yaml")
+        rows = yaml.safe_load(second.read_text())["rows"]
+        return rows["baseline_tuned"], rows["baseline_tuned_tuned"]
+
+    return again
+
+
+def test_what_was_tuned_before_stays_in_a_row_that_is_tuned_again(tuned):
+    before, after = (row["by_split"][1] for row in tuned({"train.label_smoothing": [0.0, 0.2]}))
+    assert after == before | {"train.label_smoothing": 0.1}
+
+
+def test_what_was_tuned_before_is_not_searched_again(tuned):
+    with pytest.raises(UserError, match="nothing is left to search"):
+        tuned({"train.lr": [0.5]})
+
+
+def test_a_row_that_is_tuned_again_says_how_many_trials_it_took_in_all(tuned):
+    assert tuned({"train.label_smoothing": [0.0, 0.2]})[1]["trials"] == 3
+
+
 def test_a_search_that_was_killed_goes_on_and_ends_as_a_whole_one(changes, file, monkeypatch):
     tune("baseline", trials=4, changes=changes | {"name": "whole"}, file=file)
     write, rows = Run.write_epoch, []
