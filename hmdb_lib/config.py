@@ -540,18 +540,21 @@ def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
 
 def tables(file: Path = CONFIG) -> dict[str, list[str]]:
     """List the rows of each table of experiments.yaml and `file`, in order."""
-    named = read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
-    return {name: table["rows"] for name, table in named.items()}
+    return {name: table["rows"] for name, table in _tables(file).items()}
 
 
-def find_table(name: str) -> dict[str, Any]:
-    """Return all that experiments.yaml says of a table, see there; empty for another name."""
-    return read(EXPERIMENTS)["tables"].get(name, {})
+def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
+    """Return all that experiments.yaml or `file` says of a table, see there; empty for another name."""
+    return _tables(file).get(name, {})
 
 
-def of_tables(names: Iterable[str], key: str) -> dict[str, Any]:
+def of_tables(names: Iterable[str], key: str, file: Path = CONFIG) -> dict[str, Any]:
     """What the tables among some names say under a key, all together."""
-    return {name: value for table in names for name, value in find_table(table).get(key, {}).items()}
+    return {name: value for table in names for name, value in find_table(table, file).get(key, {}).items()}
+
+
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
+    return read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
 
 
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:

@@ -114,9 +114,9 @@ def run(
     how = {"to_log": to_log, "on": on, "address": address, "gpus": gpus, "at_once": at_once}
     try:
         finish(jobs, missing, expected, place, board, until=until, **how)
-        judge_again(names, jobs)
+        judge_again(names, jobs, file)
     finally:
-        table = write(names, jobs, changes, place.results)
+        table = write(names, jobs, changes, place.results, file)
     return table
 
 
@@ -322,9 +322,9 @@ def _in_this_process(
         yield number, code
 
 
-def judge_again(names: Sequence[str], jobs: Sequence[Job]) -> None:
-    """Judge finished runs in the ways that tables of experiments.yaml name for their row, where that is not done yet."""
-    ways = config.of_tables(names, "judged")
+def judge_again(names: Sequence[str], jobs: Sequence[Job], file: Path = config.CONFIG) -> None:
+    """Judge finished runs in the ways that tables name for their row, where that is not done yet."""
+    ways = config.of_tables(names, "judged", file)
     for job in jobs:
         missing = [way for way in ways.get(job.config.row, ()) if job.run.finished and way not in job.run.judged]
         if missing and job.run.best.exists():
@@ -445,8 +445,13 @@ def tell_sessions(
         )
 
 
-def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path) -> StudyTable:
-    """Write the table of the jobs that are finished: <results>/tables/<names>-<data>.csv, .md and .tex."""
+def write(
+    names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], results: Path, file: Path = config.CONFIG
+) -> StudyTable:
+    """Write the table of the jobs that are finished: <results>/tables/<names>-<data>.csv, .md and .tex.
+
+    What is said of the tables among `names` is that of experiments.yaml and of `file`.
+    """
     finished = {job.config.row: [] for job in jobs}
     for job in jobs:
         if job.run.finished:
@@ -454,9 +459,10 @@ def write(names: Sequence[str], jobs: Sequence[Job], changes: Sequence[str], res
     known = [row for name in ("baseline", "cross1_self1") for row in (name, f"{name}_tuned") if row in finished]
     reference = next(iter(known), next(iter(finished)))
     first = jobs[0].config
-    against = {row: to for to, rows in config.of_tables(names, "against").items() if to in finished for row in rows}
-    judged = config.of_tables(names, "judged")
-    caption = _caption(names, jobs, changes, reference, finished)
+    of_tables = config.of_tables(names, "against", file)
+    against = {row: to for to, rows in of_tables.items() if to in finished for row in rows}
+    judged = config.of_tables(names, "judged", file)
+    caption = _caption(names, jobs, changes, reference, finished, file)
     frame = tables.study(finished, reference, against, judged)
     files = tables.write_study(frame, first.data.name, caption, results / "tables" / stem(names, jobs, changes))
     print("table: " + ", ".join(map(str, files)))
@@ -477,27 +483,28 @@ def _caption(
     changes: Sequence[str],
     reference: str,
     finished: Mapping[str, Sequence[Run]],
+    file: Path,
 ) -> str:
     first = jobs[0].config
     splits = ", ".join(map(str, sorted({job.config.data.split for job in jobs})))
     seeds = ", ".join(map(str, sorted({job.config.seed for job in jobs})))
     changed = [f"{key}={value}" for key, value in _pairs(changes).items() if key not in TOLD_OTHERWISE]
     data = first.data
-    judged = config.of_tables(names, "judged")
+    judged = config.of_tables(names, "judged", file)
     comparisons = len(finished) - 1 + sum(map(len, judged.values()))
-    against = config.of_tables(names, "against")
+    against = config.of_tables(names, "against", file)
     others = "".join(f", of {' and '.join(rows)} to {to}" for to, rows in against.items() if to in finished)
     lines = [
         f"{', '.join([*names, *changed])} on {data.name}, split {splits}, seed {seeds}; {first.train.epochs} epochs from "
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
     for name in names:
-        table = config.find_table(name)
-        if table:
-            besides = "".join(f"; {reason}: {', '.join(keys)}" for reason, keys in table.get("besides", {}).items())
-            lines.append(
-                f"Rows of {name} differ in {', '.join(table['varies'])}{besides}. {table.get('note', '')}".strip()
-            )
+        table = config.find_table(name, file)
+        besides = "".join(f"; {reason}: {', '.join(keys)}" for reason, keys in table.get("besides", {}).items())
+        if "varies" in table:
+            lines.append(f"Rows of {name} differ in {', '.join(table['varies'])}{besides}.")
+        if "note" in table:
+            lines.append(table["note"])
     if all(job.config.frozen for job in jobs):
         backbones = ", ".join(dict.fromkeys(job.config.model.backbone for job in jobs))
         lines.append(f"Heads alone are trained, on the stored tokens of frozen {backbones}.")

@@ -292,7 +292,9 @@ def _write(
     tree = {} if file == config.CONFIG else config.read(file)
     tree["rows"] = tree.get("rows", {}) | rows
     if len(rows) > 1:
-        tree["tables"] = tree.get("tables", {}) | {table: {"rows": list(rows)}}
+        tuned = {search.row: f"{search.row}_{given.get('name', 'tuned')}" for search in searches}
+        searched = [*dict.fromkeys(key for search in searches for key in search.space)]
+        tree["tables"] = tree.get("tables", {}) | {table: _tuned_table(names, tuned, searched, file)}
     write_whole(target, yaml.safe_dump(tree, sort_keys=False))
     again = [word for word in changes if word.partition("=")[0] in study.TOLD_OTHERWISE - {"name"}]
     splits = " ".join(map(str, dict.fromkeys(job.config.data.split for job in jobs)))
@@ -301,3 +303,20 @@ def _write(
         f"best of {count} trials each: {target}\n  {' '.join(['hmdb study', run, '--config', str(target), '--splits', splits, *again])}"
     )
     return pd.DataFrame(lines).set_index(["row", "split"])
+
+
+def _tuned_table(names: Sequence[str], tuned: Mapping[str, str], searched: Sequence[str], file: Path) -> dict[str, Any]:
+    """Make the tables among `names` one of the tuned rows (`tuned`: row -> its new name), with all that they say."""
+    of = [config.find_table(name, file) for name in names]
+    told = {
+        "note": " ".join(table["note"] for table in of if "note" in table),
+        "against": {
+            tuned.get(to, to): [tuned.get(row, row) for row in rows]
+            for to, rows in config.of_tables(names, "against", file).items()
+        },
+        "judged": {tuned.get(row, row): ways for row, ways in config.of_tables(names, "judged", file).items()},
+    }
+    if all("varies" in table for table in of):  # a row alone does not say in what it differs from the others
+        told["varies"] = [*dict.fromkeys(key for table in of for key in table["varies"])]
+        told["besides"] = config.of_tables(names, "besides", file) | {"as each was tuned on validation": list(searched)}
+    return {"rows": list(tuned.values())} | {key: value for key, value in told.items() if value}

@@ -103,7 +103,7 @@ def test_a_study_judges_again_what_its_table_names_and_says_it_under_the_table(r
     monkeypatch.setattr(
         config,
         "find_table",
-        lambda name: {"rows": ["baseline"], "varies": ["seed"], "judged": {"baseline": [MAJORITY]}},
+        lambda name, file: {"rows": ["baseline"], "varies": ["seed"], "judged": {"baseline": [MAJORITY]}},
     )
     job = study.Job([], run.config, run)
     study.judge_again(["any"], [job])

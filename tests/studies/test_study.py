@@ -23,6 +23,7 @@ from hmdb_lib.studies import study
 from hmdb_lib.training import experiment as training, launch
 
 CLASSES = ["bright", "dark"]
+MAJORITY = "evaluate.vote=majority"
 
 
 def tiny(tiny_videos, **more):
@@ -386,6 +387,32 @@ def test_a_row_of_longer_clips_is_compared_with_the_baseline_of_as_long_ones(pla
         **dict.fromkeys(["cross1_self1_8seconds", "bert_8seconds"], "baseline_8seconds"),
     }
     assert frame.difference["bert_4seconds"] == -0.25
+
+
+@pytest.fixture
+def own_table(place, tiny_videos, tmp_path):
+    """What a study writes of a table that stands in one's own file."""
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "tables: {own: {rows: [baseline, bert, gru], varies: [model.head], note: Mine., against: {bert: [gru]}, "
+        f"judged: {{gru: [{MAJORITY}]}}}}}}\n"
+    )
+    jobs = study.plan(["own"], [1], [0], tiny(tiny_videos), place, file)
+    for job in jobs:
+        pretend(job, 6)
+    return study.run(["own"], [1], [0], tiny(tiny_videos), file=file)
+
+
+def test_rows_of_a_table_of_ones_own_are_compared_with_the_row_that_it_names(own_table):
+    assert own_table.frame.reference.dropna().to_dict() == {"bert": "baseline", "gru": "bert"}
+
+
+def test_a_table_of_ones_own_says_in_what_its_rows_differ(own_table):
+    assert "Rows of own differ in model.head. Mine." in own_table.caption
+
+
+def test_a_table_of_ones_own_judges_its_rows_in_the_ways_that_it_names(own_table):
+    assert "for the 3 comparisons" in own_table.caption
 
 
 def test_what_is_missing_is_printed_as_commands_that_name_exactly_those_runs(place, tiny_videos, capsys):

@@ -118,6 +118,19 @@ def test_each_split_is_tuned_for_itself_and_a_row_is_refused_on_another(changes,
         config.load("baseline_tuned", ["data.split=3"], found)
 
 
+def test_a_tuned_table_says_all_that_the_table_says_of_the_rows_it_was_tuned_from(changes, file):
+    table = {"rows": ["baseline", "cross1_self1"], "varies": ["model.head"], "note": "Mine."}
+    table |= {"against": {"cross1_self1": ["baseline"]}, "besides": {"as it was": ["seed"]}}
+    file.write_text(yaml.safe_dump({"tables": {"own": table}, "search": {"all": {"train.lr": [0.1]}}}))
+    tune("own", trials=1, changes=changes, file=file)
+    (found,) = (place().results / "tuning").glob("*.yaml")
+    assert yaml.safe_load(found.read_text())["tables"]["own_tuned"] == table | {
+        "rows": ["baseline_tuned", "cross1_self1_tuned"],
+        "against": {"cross1_self1_tuned": ["baseline_tuned"]},
+        "besides": {"as it was": ["seed"], "as each was tuned on validation": ["train.lr"]},
+    }
+
+
 @pytest.fixture
 def tuned(changes, file):
     """A file with the row that comes of tuning the rate, and a function that tunes that row again."""
