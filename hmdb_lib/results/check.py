@@ -20,7 +20,7 @@ from hmdb_lib.data.hmdb51 import OFFICIAL_TEST
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
-from hmdb_lib.results.metrics import best_epoch, classes_of
+from hmdb_lib.results.metrics import best_epoch, classes_of, column_of
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.results.statistics import compare, measure_test
 
@@ -57,7 +57,8 @@ def check_run(run: Run) -> list[str]:
     """List what of a finished run does not follow from its predictions, its epochs and its configuration."""
     try:
         experiment, summary, predictions = run.config, run.summary, run.predictions
-        faults = _unlike("test.", summary["test"], _recomputed(run)) + _unlike("", summary, _known(run))
+        columns = {"classes": list(map(column_of, summary["classes"]))} if "classes" in summary else {}
+        faults = _unlike("test.", summary["test"], _recomputed(run)) + _unlike("", summary | columns, _known(run))
         if (without := run.predictions_without_gate) is not None:
             gain = compare(predictions, without)
             told = {**{"difference": gain.difference, "p": gain.p}, "difference_low": gain.low}

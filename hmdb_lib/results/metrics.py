@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 KEYS = ["video", "group", "label"]  # the first columns of predictions.csv; then each class's probability
+# Columns that tables of predictions have or get: `pool` adds split and seed, a learning curve arm and sources,
+# `judge_lengths` both frames, `rejudge` way.
+RESERVED = (*KEYS, "split", "seed", "arm", "sources", "frames", "native_frames", "way")
 UNSURE = 0.05  # share of right answers that may be given up for the wrong ones that go with them
 UNEVEN = 2  # classes that differ in size by more have their mean accuracy beside the accuracy
 
@@ -17,17 +20,23 @@ def predictions_table(
     """Put predictions into the columns of predictions.csv.
 
     `videos` has the columns path, group and label, a row for each listed video; `probabilities` (read, classes) are
-    those of the videos at `rows`. The others, which are missing or could not be read, get none. A class called video,
-    group or label, say, has " (class)" behind its name.
+    those of the videos at `rows`. The others, which are missing or could not be read, get none. A class whose name is
+    one of `RESERVED` has " (class)" behind it.
     """
     keys = videos.rename(columns={"path": "video"})[KEYS].reset_index(drop=True)
-    keys["label"] = keys.label.map(_column)
-    return keys.join(pd.DataFrame(probabilities, index=pd.Index(rows), columns=list(map(_column, classes))))
+    keys["label"] = keys.label.map(column_of)
+    return keys.join(pd.DataFrame(probabilities, index=pd.Index(rows), columns=list(map(column_of, classes))))
 
 
-def _column(name: str) -> str:
-    """Name a class so that its column is no other: `judge_lengths` adds two, `rejudge` one."""
-    return f"{name} (class)" if name.removesuffix(" (class)") in (*KEYS, "frames", "native_frames", "way") else name
+def column_of(name: str) -> str:
+    """Name the column of a class, which is none of `RESERVED`."""
+    return f"{name} (class)" if name.removesuffix(" (class)") in RESERVED else name
+
+
+def up_to_date(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Rename classes of a run of an older release, which reserved fewer names."""
+    renamed = {name: column_of(name) for name in classes_of(predictions) if name in RESERVED}
+    return predictions.rename(columns=renamed).replace({"label": renamed}) if renamed else predictions
 
 
 def classes_of(predictions: pd.DataFrame) -> list[str]:

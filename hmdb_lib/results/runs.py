@@ -16,7 +16,7 @@ from hmdb_lib.config import Config, load
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
-from hmdb_lib.results.metrics import KEYS, best_epoch
+from hmdb_lib.results.metrics import KEYS, best_epoch, up_to_date
 
 # Where, how fast and whether a run may be computed, not what: these may differ when it goes on elsewhere.
 MACHINE_KEYS = {
@@ -141,13 +141,13 @@ class Run:
 
         A listed video that is missing or could not be read has none.
         """
-        return read_predictions(self.folder / "predictions.csv")
+        return up_to_date(read_predictions(self.folder / "predictions.csv"))
 
     @property
     def predictions_without_gate(self) -> pd.DataFrame | None:
         """Read what the same weights predict without the gate's part; None for a model without a gate."""
         file = self.folder / "predictions_without_gate.csv"
-        return read_predictions(file) if file.exists() else None
+        return up_to_date(read_predictions(file)) if file.exists() else None
 
     @property
     def judged(self) -> dict[str, pd.DataFrame]:
@@ -156,7 +156,7 @@ class Run:
         if not file.exists():
             return {}
         return {
-            str(way): part.drop(columns="way").reset_index(drop=True)
+            str(way): up_to_date(part.drop(columns="way").reset_index(drop=True))
             for way, part in read_predictions(file).groupby("way", sort=False)
         }
 
@@ -247,10 +247,10 @@ def overfitting_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
-def read_predictions(file: Path) -> pd.DataFrame:
-    """Read a predictions.csv, or a file of `write_predictions`."""
-    texts = dict.fromkeys((*KEYS, "frames"), str)
-    return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])  # a class may be called None or NA
+def read_predictions(file: Path, *texts: str) -> pd.DataFrame:
+    """Read a predictions.csv, or a file of `write_predictions`; `texts`: further columns that hold words, not numbers."""
+    kinds = dict.fromkeys((*KEYS, "frames", *texts), str)
+    return pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values=[""])  # a class may be called None or NA
 
 
 def write_predictions(predictions: pd.DataFrame, file: Path) -> None:

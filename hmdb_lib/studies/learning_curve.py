@@ -116,7 +116,7 @@ def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]
     if found:
         # Written first and read again, so that the table follows from the file to the last digit.
         write_predictions(pd.concat(found), predictions)
-        table = curve_table(table, read_predictions(predictions))
+        table = curve_table(table, read_predictions(predictions, "arm"))
     write_whole(stem.with_name(f"{stem.name}.csv"), table.reindex(columns=COLUMNS).to_csv(index=False))
     print(f"table: {stem}.csv, predictions: {predictions}")
     return table.reindex(columns=COLUMNS)

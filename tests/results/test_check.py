@@ -48,6 +48,15 @@ def test_results_that_add_up_pass_and_code_that_was_not_committed_is_told(result
     ]
 
 
+def test_a_class_whose_column_has_another_name_is_no_fault(results):
+    run = a_run(results)
+    (first, *others) = run.summary["classes"]
+    change_summary(run, classes=["seed", *others])
+    file = run.folder / "predictions.csv"
+    file.write_text(file.read_text().replace(f",{first},", ",seed (class),"))
+    assert check_run(run) == []
+
+
 def test_a_folder_without_results_is_told(tmp_path, capsys):
     assert cli.main(["results", "check", str(tmp_path)]) == 2
     assert "holds no finished run and no table" in capsys.readouterr().err

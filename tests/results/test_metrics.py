@@ -7,8 +7,11 @@ import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from hmdb_lib.results.metrics import (
+    RESERVED,
     VideoScores,
     calibration_error,
+    column_of,
+    correct,
     describe,
     nll,
     predictions_table,
@@ -16,7 +19,8 @@ from hmdb_lib.results.metrics import (
     variance_share,
 )
 from hmdb_lib.results.runs import Run
-from hmdb_lib.results.statistics import measure_test
+from hmdb_lib.results.statistics import average_runs, measure_test, pool
+from hmdb_lib.studies.learning_curve import curve_table
 
 
 def test_a_video_is_judged_by_the_mean_probability_of_its_clips():
@@ -87,6 +91,40 @@ def test_a_class_may_have_any_name_and_its_accuracy_comes_back_from_the_file(tmp
     run.finish(written, {})
     pd.testing.assert_frame_equal(run.predictions, written, check_dtype=False)
     assert measure_test(run.predictions)["accuracy"] == 0.75
+
+
+@pytest.fixture
+def reserved(tmp_path):
+    """A function that leaves the run of a data set with two classes, the first of them of a given name."""
+
+    def write(name, rename=True):
+        videos = pd.DataFrame({"path": ["p", "q"], "group": ["p", "q"], "label": [name, "other"]})
+        table = predictions_table(videos, np.array([[0.9, 0.1], [0.2, 0.8]]), [name, "other"], range(2))
+        old = {column_of(name): name}
+        run = Run(tmp_path)
+        run.finish(table if rename else table.rename(columns=old).replace({"label": old}), {})
+        return run
+
+    return write
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_seeds_are_averaged_whatever_a_class_is_called(reserved, name):
+    runs = {(1, seed): reserved(name).predictions for seed in (0, 1)}
+    assert correct(average_runs(pool(runs))).all()
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_learning_curve_counts_rightly_whatever_a_class_is_called(reserved, name):
+    predictions = reserved(name).predictions.assign(split=1, seed=0, arm="one", sources=4)
+    asked = pd.DataFrame({"arm": ["one"], "sources": [4], "reference": [None]})
+    assert curve_table(asked, predictions).accuracy.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("name", ["split", "seed", "arm", "sources"])
+def test_a_run_from_before_its_classs_name_was_reserved_is_read_as_one_of_today(reserved, name):
+    today = reserved(name).predictions
+    pd.testing.assert_frame_equal(reserved(name, rename=False).predictions, today)
 
 
 def test_the_share_of_variance_is_that_of_a_part_which_differs_between_clips_and_classes():

@@ -7,7 +7,8 @@ import pytest
 from hmdb_lib import environment
 from hmdb_lib.data.video import write_video
 from hmdb_lib.plots import curves as plots
-from hmdb_lib.results.runs import read_predictions
+from hmdb_lib.results.metrics import predictions_table
+from hmdb_lib.results.runs import Run, read_predictions
 from hmdb_lib.studies import learning_curve as stages
 
 SMALL = {"model.blocks": 1, "model.width": 0.25, "perceiver.latents": 8, "perceiver.width": 64}
@@ -57,6 +58,27 @@ def test_a_learning_curve_has_a_line_for_each_arm_and_count(tiny_config, tiny_vi
     predictions = read_predictions(file.with_name(f"{file.stem}-predictions.csv.gz"))
     pd.testing.assert_frame_equal(stages.curve_table(table, predictions), table)
     assert len(plots.learning_curve(table).axes[0].containers) == 2
+
+
+def planned(config, arms, counts=(4,), **changes):
+    """The jobs of a learning curve on the videos of `config`, and the folder of their results."""
+    place = environment.place()
+    changes = {"data": "folder", "data.root": config.data.root, "train.batch_size": 4} | changes
+    return stages.plan(arms, counts, [1], [0], 6, changes, place), place.results
+
+
+def pretend(job):
+    """Files of a finished run, without training."""
+    run = Run.start(job.config, job.run.folder.parents[2])
+    videos = pd.DataFrame({"path": list("abcd"), "group": list("abcd"), "label": ["bright", "dark"] * 2})
+    run.finish(predictions_table(videos, np.array([[0.9, 0.1]] * 4), ["bright", "dark"], range(4)), {"row": "baseline"})
+
+
+def test_an_arm_may_be_called_by_a_number(tiny_config):
+    arms = {"08": ("baseline", {})}
+    jobs, results = planned(tiny_config(), arms)
+    pretend(jobs["08", 4][0])
+    assert stages._write(arms, jobs, results).runs.tolist() == [1]
 
 
 def test_the_mean_over_classes_stands_beside_the_accuracy_where_classes_are_uneven():
