@@ -13,6 +13,7 @@ FEWEST = 4  # sources that an interval needs
 COVERS = {4: 0.99, 5: 0.98, 6: 0.97, 7: 0.95, 8: 0.95, 9: 0.96}
 EXACT = 20  # sources up to which all sign flips are counted
 FLIPS = 100_000  # that are drawn above
+BLOCK = 1000  # of them that are held at once; a multiple of 4, which is what numpy draws at once
 
 
 class Spread(NamedTuple):
@@ -89,9 +90,9 @@ def flip_p(sums: np.ndarray, seed: int = 0) -> float:
         for value in sums:
             totals = np.concatenate([totals + value, totals - value])
     else:
-        random = np.random.default_rng(seed)
-        signs = random.integers(0, 2, (FLIPS - 1, len(sums)), dtype=np.int8) * 2.0 - 1
-        totals = np.append(signs @ sums, sums.sum())
+        random, blocks = np.random.default_rng(seed), (min(BLOCK, FLIPS - first) for first in range(1, FLIPS, BLOCK))
+        drawn = [(random.integers(0, 2, (block, len(sums)), dtype=np.int8) * 2.0 - 1) @ sums for block in blocks]
+        totals = np.append(np.concatenate(drawn), sums.sum())
     beyond = np.abs(totals) - abs(sums.sum())
     return float((beyond > 1e-9).mean() + (np.abs(beyond) <= 1e-9).mean() / 2)
 
@@ -131,12 +132,13 @@ def _modelled(sums: np.ndarray, squares: np.ndarray, sizes: np.ndarray) -> np.nd
 
 
 def bell_mccaffrey(share: np.ndarray) -> np.ndarray:
-    """Bell and McCaffrey's degrees of freedom of the CR2 variance of a mean, values being equal within a source."""
-    squared = share**2
-    whole = squared.sum(-1)[..., None, None]
-    across = share[..., :, None] * squared[..., None, :]
-    cross = -across - np.swapaxes(across, -1, -2) + share[..., :, None] * share[..., None, :] * whole
-    cross = cross + np.eye(share.shape[-1]) * squared[..., None]
-    scale = 1 / np.sqrt(1 - share)
-    cross = cross * scale[..., :, None] * scale[..., None, :]
-    return np.trace(cross, axis1=-2, axis2=-1) ** 2 / (cross**2).sum((-2, -1))
+    """Bell and McCaffrey's degrees of freedom of the CR2 variance of a mean, values being equal within a source.
+
+    Trace squared by sum of squares of the K x K matrix of their formula, without that matrix: `own` is its diagonal.
+    """
+    whole = (share**2).sum(-1, keepdims=True)
+    weight, left = share**2 / (1 - share), whole - share
+    own = weight * (1 + left - share)
+    pairs = ((weight * left**2).sum(-1) + (weight * share**2).sum(-1)) * weight.sum(-1)
+    pairs = pairs - 2 * (weight * left).sum(-1) * (weight * share).sum(-1) - (weight**2 * (left - share) ** 2).sum(-1)
+    return own.sum(-1) ** 2 / (pairs + (own**2).sum(-1))

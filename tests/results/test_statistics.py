@@ -1,5 +1,7 @@
 """Intervals and comparisons with answers that are known beforehand."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,43 @@ def test_the_robust_part_of_the_interval_is_that_of_bell_and_mccaffrey_by_hand()
     form = apart.T @ np.diag(share**2 / (1 - share)) @ apart
     expected = np.trace(form) ** 2 / np.trace(form @ form)
     assert bell_mccaffrey(share) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sources", [2, 3, 10, 57, 300])
+def test_degrees_of_freedom_are_those_of_the_whole_matrix(sources):
+    sizes = np.random.default_rng(sources).integers(1, 40, (3, 5, sources))
+    share = sizes / sizes.sum(-1, keepdims=True)
+    apart = np.eye(sources) - np.ones((sources, 1)) * share[..., None, :]
+    weight = share**2 / (1 - share)
+    form = np.swapaxes(apart, -1, -2) @ (weight[..., :, None] * apart)
+    expected = np.trace(form, axis1=-2, axis2=-1) ** 2 / (form**2).sum((-2, -1))
+    assert bell_mccaffrey(share) == pytest.approx(expected, rel=1e-9)
+
+
+def peak(compute):
+    """Bytes that a function holds at most."""
+    tracemalloc.start()
+    compute()
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return held
+
+
+def test_an_interval_of_many_sources_needs_no_memory_for_pairs_of_them():
+    sizes = np.ones(5000)
+    assert peak(lambda: intervals.interval(np.arange(5000) % 2, np.arange(5000) % 2, sizes)) < 5e6
+
+
+def test_p_of_many_sources_needs_no_memory_for_all_signs():
+    assert peak(lambda: flip_p(np.random.default_rng(0).normal(0, 1, 500))) < 2e7
+
+
+@pytest.mark.parametrize("sources", [21, 57, 410])
+def test_p_is_that_of_signs_drawn_at_once(sources):
+    sums = np.random.default_rng(sources).normal(0.1, 1, sources)
+    signs = np.random.default_rng(0).integers(0, 2, (intervals.FLIPS - 1, sources), dtype=np.int8) * 2.0 - 1
+    beyond = np.abs(np.append(signs @ sums, sums.sum())) - abs(sums.sum())
+    assert flip_p(sums) == (beyond > 1e-9).mean() + (np.abs(beyond) <= 1e-9).mean() / 2
 
 
 def test_near_its_bound_an_interval_is_not_symmetric_and_stays_within():
