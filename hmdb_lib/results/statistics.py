@@ -127,12 +127,22 @@ def pool(predictions: dict[tuple[int, int], pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(predictions, names=["split", "seed"])
 
 
+def seeds_of(predictions: pd.DataFrame) -> int:
+    """Count the seeds that every split of a pool has."""
+    return int(predictions.reset_index().groupby("split").seed.nunique().min())
+
+
 def average_runs(predictions: pd.DataFrame) -> pd.DataFrame | None:
-    """Average the probabilities of a pool's seeds, video by video in each split; None where a split has one run."""
-    if predictions.reset_index().groupby("split").seed.nunique().min() < 2:
+    """Average the probabilities of a pool's seeds, video by video in each split; None where a split has one run.
+
+    Of a split with more seeds than another the first ones are taken, so that all are averages of as many.
+    """
+    count = seeds_of(predictions)
+    if count < 2:
         return None
     keys = ["split", "video", "group", "label"]
-    table = predictions.reset_index("split")
+    table = predictions.reset_index(["split", "seed"])
+    table = table[table.groupby("split").seed.rank("dense") <= count]
     return table.groupby(keys, sort=False)[classes_of(predictions)].mean().reset_index().set_index("split")
 
 

@@ -23,6 +23,7 @@ from hmdb_lib.results.statistics import (
     pool,
     range_text,
     run_spreads,
+    seeds_of,
 )
 
 CAPTION = re.compile(r" on (\S+?),? .*?split ([\d, ]+), seed ([\d, ]+);")  # of a table: its data, splits and seeds
@@ -184,6 +185,7 @@ def study(
     pools = {row: pool_runs(of_row) for row, of_row in runs.items() if of_row}
     spreads = run_spreads(pools)
     averages = {row: average_runs(predictions) for row, predictions in pools.items()}
+    seeds = {row: seeds_of(predictions) for row, predictions in pools.items()}
     lines: dict[str, dict[str, Any]] = {}
     for row, of_row in runs.items():
         lines[row] = {"runs": len(of_row)}
@@ -240,14 +242,15 @@ def study(
                 }
         if (averaged := averages.get(row)) is not None:
             accuracy = accuracy_interval(averaged)
-            name = f"{{}} ({len(predictions) // len(averaged)} runs averaged)"
+            name = f"{{}} ({seeds[row]} runs averaged)"
             line = lines[name.format(row)] = {
-                **{"runs": len(of_row), "videos": len(averaged), "sources": accuracy.sources},
+                **{"runs": seeds[row] * averaged.index.nunique(), "videos": averaged.video.nunique()},
+                "sources": accuracy.sources,
                 **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
                 "mean_class_accuracy": mean_class_accuracy(averaged),
             }
             other = averages.get(to)
-            if "difference" in lines[row] and other is not None and len(of_row) == len(runs[to]):
+            if "difference" in lines[row] and other is not None and seeds[row] == seeds[to]:
                 line |= _against(name.format(to), compare(averaged, other, partial=True)) | {"p": math.nan}
     columns = [
         *("runs", "chosen_on", "trials", "videos", "sources", "train_loss", "validation_loss", "validation_accuracy"),
@@ -264,7 +267,7 @@ def study(
     ours.loc[compared, "p_holm"] = holm(
         ours.p[compared].to_numpy(float), planned=len(runs) - 1 + sum(map(len, (judged or {}).values()))
     )
-    cuts = {row: {run.config.data.group for run in of_row} for row, of_row in runs.items()}
+    cuts = {row: {run.config.data.group for run in of_row} for row, of_row in runs.items() if of_row}
     cut = cuts.get(reference, next(iter(cuts.values()), set()))
     alike = [cuts.get(row) == cut for row in ours.index]
     ours["best_on_validation"] = ours.index.isin(_best_on_validation(ours[alike]))

@@ -93,7 +93,7 @@ def plan(
             asked = ["data.validation_share=0", "train.keep=best", *alike[arm], *fixed]
             experiment = config.load(row, asked, file)
             jobs[arm, count] = []
-            for split in splits:  # one may have more training videos than another
+            for split in dict.fromkeys(splits):  # one may have more training videos than another
                 epochs = _epochs(experiment, updates, split, place)
                 steps = [f"train.epochs={epochs}", f"train.warmup_epochs={min(1.0, 0.1 * epochs)}"]
                 jobs[arm, count] += study.plan([row], [split], seeds, [*asked, *steps], place, file)

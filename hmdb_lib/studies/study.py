@@ -353,8 +353,8 @@ def plan(
     rows = config.list_rows(*names, file=file)
     alike = trained_alike({row: (row, changes) for row in rows}, file)
     jobs = []
-    for seed in seeds:
-        for split in splits:
+    for seed in dict.fromkeys(seeds):
+        for split in dict.fromkeys(splits):
             for row in rows:
                 arguments = [*alike[row], f"data.split={split}", f"seed={seed}"]
                 if "name" in given:

@@ -260,3 +260,9 @@ def test_runs_averaged_are_judged_by_the_mean_of_their_probabilities():
     assert averaged.a.tolist() == pytest.approx([0.55, 0.65, 0.25])
     assert correct(averaged).tolist() == [True, True, False]
     assert average_runs(pool({(1, 0): first})) is None
+
+
+def test_every_split_is_averaged_over_as_many_seeds():
+    right, wrong = predictions([1, 1]), predictions([0, 0])
+    averaged = average_runs(pool({(1, 0): right, (1, 1): right, (1, 2): wrong, (2, 0): wrong, (2, 1): wrong}))
+    assert averaged.a.tolist() == pytest.approx([0.9, 0.9, 0.1, 0.1])

@@ -128,6 +128,48 @@ def test_a_row_with_fewer_runs_is_not_set_off_because_its_validation_videos_may_
     assert table.best_on_validation.to_dict() == {"cross1_self1": True, "self1": False}
 
 
+def test_a_row_is_set_off_though_the_reference_has_no_finished_run(place, tiny_videos):
+    jobs = study.plan(["baseline", "bert", "gru"], [1], [0], tiny(tiny_videos), place)
+    pretend(jobs[1], 6, validation=0.5)
+    pretend(jobs[2], 6, validation=0.6)
+    runs = {job.config.row: [job.run] if job.run.finished else [] for job in jobs}
+    assert tables.study(runs, "baseline").best_on_validation.to_dict() == {
+        "baseline": False,
+        "bert": False,
+        "gru": True,
+    }
+
+
+@pytest.fixture
+def of_seeds(place, tiny_videos):
+    """A function that gives the table of a row with some seeds on each of two splits, of the same twelve videos."""
+
+    def table(*seeds):
+        of_row = []
+        for split, count in enumerate(seeds, 1):
+            jobs = study.plan(["baseline"], [split], range(count), tiny(tiny_videos), place)
+            for job in jobs:
+                pretend(job, 9 if job.config.seed == 2 else 6)
+            of_row += [job.run for job in jobs]
+        return tables.study({"baseline": of_row}, "baseline")
+
+    return table
+
+
+def test_videos_of_averaged_runs_are_counted_once_whatever_the_splits_that_judge_them(of_seeds):
+    assert of_seeds(2, 2).videos.tolist() == [12, 12]
+
+
+def test_of_a_split_with_more_seeds_than_another_the_first_ones_are_averaged(of_seeds):
+    table = of_seeds(3, 2)
+    assert table.index.tolist() == ["baseline", "baseline (2 runs averaged)"]
+    assert table.runs.tolist() == [5, 4]
+
+
+def test_a_split_or_seed_that_is_named_twice_is_run_once(place, tiny_videos):
+    assert len(study.plan(["baseline"], [1, 1], [0, 0], tiny(tiny_videos), place)) == 1
+
+
 def test_a_row_whose_videos_are_cut_by_other_sources_is_not_set_off(place, tiny_videos):
     (plain,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
     (leaking,) = study.plan(["self1"], [1], [0], [*tiny(tiny_videos), "data.group=(.*)"], place)
