@@ -78,6 +78,9 @@ def class_change(first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, st
 def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
     """Draw accuracy against confidence, in equal bins with 95 % intervals, and the number of videos in each bin.
 
+    Of several runs that judged the same videos each judgement counts, and the axis says so: one run is not as sure as
+    the mean of several.
+
     Points below the diagonal are over-confident; hollow ones are of fewer than four sources, too few for an interval.
     Videos that could not be read are left out. The error in the title is the expected calibration error of these bins
     (arXiv 1706.04599).
@@ -99,7 +102,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 15) -> Figure:
         upper.errorbar(at, found.value, errors, color=COLOURS[0], marker="o", mfc=fill, capsize=2)
         lower.bar((number + 0.5) / bins, len(group), width=0.9 / bins, color=COLOURS[0])
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
-    lower.set(xlabel="confidence", ylabel="videos")
+    lower.set(xlabel="confidence", ylabel="videos" if predictions.video.is_unique else "judgements")
     figure.legend(loc="outside lower center")
     if len(predictions):
         labels = predictions.label.map({name: number for number, name in enumerate(classes)}).to_numpy()

@@ -14,7 +14,8 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.plots import architecture, classes
 from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
-from hmdb_lib.results.tables import Written, read_written
+from hmdb_lib.results.statistics import average_videos
+from hmdb_lib.results.tables import Written, pool_runs, read_written
 
 ACROSS = 4  # rows of a table beside each other
 
@@ -36,7 +37,7 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
 
     `<table>.png`: accuracies with their intervals, a panel a data set. `<table>-<data>-curves.png`: loss and accuracy
     of training and validation, row by row. `<table>-<data>-confusion.png`: which classes the row that validation would
-    choose takes for which, where sources are enough for an interval. `<table>-rows.png`: in what the rows of every table of
+    choose takes for which, its runs averaged, where sources are enough for an interval. `<table>-rows.png`: in what the rows of every table of
     experiments.yaml differ.
     `parameters.png`: what every row of them costs. The same results give the same bytes. Raises UserError where there is
     no table.
@@ -52,9 +53,10 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     for table in tables:
         best = table.frame.index[table.frame.best_on_validation & table.frame.accuracy_low.notna()]
         for row in best:
-            predictions = pd.concat([run.predictions for run in table.runs[row]])
+            pooled = pool_runs(table.runs[row])
+            predictions = average_videos(pooled)
             figure = classes.confusion(predictions)
-            figure.suptitle(f"{row}, {table.judged}", size=8)
+            figure.suptitle(f"{row}, {table.judged}{', runs averaged' * (len(predictions) < len(pooled))}", size=8)
             figures[f"{table.stem}-confusion"] = figure
         if any(len(run.metrics) for runs in table.runs.values() for run in runs):
             figures[f"{table.stem}-curves"] = learning_curves(table)

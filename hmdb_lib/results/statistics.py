@@ -12,7 +12,7 @@ import pandas as pd
 
 from hmdb_lib.errors import UserError
 from hmdb_lib.results.intervals import COVERS, Spread, flip_p, interval
-from hmdb_lib.results.metrics import classes_of, correct, describe
+from hmdb_lib.results.metrics import KEYS, classes_of, correct, describe
 
 ENOUGH_SHARED = 0.9  # of the videos of two runs that are compared
 ENOUGH_FREEDOM = 2  # of a row's own spread between runs
@@ -144,6 +144,11 @@ def average_runs(predictions: pd.DataFrame) -> pd.DataFrame | None:
     table = predictions.reset_index(["split", "seed"])
     table = table[table.groupby("split").seed.rank("dense") <= count]
     return table.groupby(keys, sort=False)[classes_of(predictions)].mean().reset_index().set_index("split")
+
+
+def average_videos(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Average the probabilities of each video over all runs of a pool that judged it, so that it counts once."""
+    return predictions.groupby(KEYS, sort=False)[classes_of(predictions)].mean().reset_index()
 
 
 def run_spreads(pools: Mapping[K, pd.DataFrame]) -> dict[K, tuple[Spread | None, str]]:

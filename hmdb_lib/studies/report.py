@@ -18,7 +18,7 @@ from hmdb_lib.plots import classes, curves, figures, pages
 from hmdb_lib.results import tables
 from hmdb_lib.results.metrics import classes_of, correct, read_only
 from hmdb_lib.results.runs import Run, write_whole
-from hmdb_lib.results.statistics import range_text
+from hmdb_lib.results.statistics import average_videos, range_text
 
 SHOWN, FRAMES, WIDTH = 12, 10, 128  # clips of a kind, frames and pixels of each
 
@@ -42,7 +42,8 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
     place = environment.place()
     table, protocol = _find(name, place.results)
     best = next(iter(table.frame.index[table.frame.best_on_validation]), table.frame.index[0])
-    predictions = tables.pool_runs(table.runs[best])
+    pooled = tables.pool_runs(table.runs[best])
+    predictions = average_videos(pooled)
     folder = _video_folder(table.runs[best][0], place)
     asked = rows()
     content: dict[str, Any] = {
@@ -56,6 +57,7 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
         "table": tables.study_styled(table.frame, table.data).to_html(),
         "figures": _figures(table, best),
         "best": best,
+        "averaged": ", its runs averaged" * (len(predictions) < len(pooled)),
         "without_videos": "" if folder else ", whose videos are not on this machine: no clip can be shown",
         "confused": _confused(predictions, folder),
         "failures": _failures(predictions, folder),
@@ -128,7 +130,7 @@ def _figures(table: tables.Written, best: str) -> dict[str, str]:
     if table.frame.train_loss.notna().any() and len(table.frame) > 1:
         drawn["How far validation stays behind training"] = curves.gap_against_attention(table.frame)
     predictions = tables.pool_runs(table.runs[best])
-    drawn[f"Classes of {best}"] = classes.confusion(predictions)
+    drawn[f"Classes of {best}"] = classes.confusion(average_videos(predictions))
     drawn[f"Is {best} sure when it is right?"] = classes.reliability(predictions)
     reference = next(iter(table.frame.reference.dropna()), best)
     if reference != best:

@@ -36,6 +36,13 @@ def test_each_row_has_its_accuracy_where_the_table_has_it(results):
     assert axes.get_title(loc="left") == "tiny, frozen: 80 test videos of 10 sources"  # both runs judge them
 
 
+def test_confusions_count_each_video_once_though_two_runs_judged_it(results, monkeypatch):
+    drawn, confusion = [], figures.classes.confusion
+    monkeypatch.setattr(figures.classes, "confusion", lambda of: drawn.append(of) or confusion(of))
+    figures.draw(results)
+    assert [len(of) for of in drawn] == [80]
+
+
 def test_curves_are_of_every_run_and_of_their_mean(results):
     (table,) = figures.read_tables(results)
     axes = figures.learning_curves(table).axes[0]

@@ -133,6 +133,11 @@ def test_a_bin_of_too_few_sources_for_an_interval_is_hollow():
     assert {line.get_markerfacecolor() for line in upper.lines if line.get_marker() == "o"} == {"white"}
 
 
+@pytest.mark.parametrize(("runs", "counted"), [(1, "videos"), (2, "judgements")])
+def test_the_reliability_of_several_runs_counts_judgements_not_videos(runs, counted):
+    assert plots_classes.reliability(pd.concat([made_predictions()] * runs)).axes[1].get_ylabel() == counted
+
+
 def test_the_best_epoch_on_validation_is_marked():
     metrics = made_metrics(5)
     metrics["val_video_accuracy"] = [0.1, 0.3, 0.3, 0.2, 0.2]

@@ -14,6 +14,7 @@ from hmdb_lib.results.metrics import correct, describe
 from hmdb_lib.results.statistics import (
     accuracy_interval,
     average_runs,
+    average_videos,
     compare,
     measure_test,
     pool,
@@ -266,3 +267,9 @@ def test_every_split_is_averaged_over_as_many_seeds():
     right, wrong = predictions([1, 1]), predictions([0, 0])
     averaged = average_runs(pool({(1, 0): right, (1, 1): right, (1, 2): wrong, (2, 0): wrong, (2, 1): wrong}))
     assert averaged.a.tolist() == pytest.approx([0.9, 0.9, 0.1, 0.1])
+
+
+def test_a_video_that_several_runs_judged_counts_once_by_their_mean():
+    right, wrong = predictions([1, 1]), predictions([0, 0])
+    once = average_videos(pool({(1, 0): right, (1, 1): wrong, (2, 0): wrong}))
+    assert (once.video.tolist(), once.a.tolist()) == (["v0", "v1"], pytest.approx([1.1 / 3] * 2))

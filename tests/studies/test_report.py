@@ -56,6 +56,12 @@ def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page
     assert "baseline/tiny-split1-seed0" in page
 
 
+def test_failures_and_confusions_are_of_each_video_once_though_two_runs_judged_it(page):
+    videos = re.findall(r"but \w+ 0\.\d\d: (v\d+)\.avi", page)
+    assert len(videos) == len(set(videos)) == 12
+    assert set(re.findall(r"taken for \w+: \d+ of (\d+)", page)) == {"20"}
+
+
 def test_a_run_has_a_report_too(results, tmp_path):
     file = write_report("baseline-frozen/tiny-split1-seed0", tmp_path / "mine.html")
     page = file.read_text()
