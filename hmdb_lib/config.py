@@ -371,6 +371,12 @@ class Config(Section):
         """Tell whether a part is judged after every epoch, by which the epoch is chosen; else the last is taken."""
         return not self.train.final_fit and (self.data.validation_share > 0 or self.train.choose_on == "test")
 
+    @property
+    def chosen_on(self) -> str:
+        """Say which part chooses the epoch, or that it is the last one."""
+        none = self.train.choose_on == "validation" and not self.data.validation_share
+        return "last epoch" if none else self.train.choose_on
+
     def changed(self, section: str, **values: Any) -> "Config":
         """Copy the experiment with other values in one section; they are not checked again."""
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})

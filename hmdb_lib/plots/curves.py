@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hmdb_lib.results.metrics import best_epoch
+from hmdb_lib.results.tables import marked
 
 COLUMN, PAGE = 3.3, 6.8  # inches: one column of a paper, and both
 # At these widths the figure goes into the paper unscaled, so these are the sizes that are printed.
@@ -37,6 +38,7 @@ STYLE: dict[Any, Any] = {
 }
 COLOURS = sns.color_palette("colorblind").as_hex()
 MARKERS = "osD^vPX*<>"
+STAR = "*: epoch chosen on the test part"
 
 
 @mpl.rc_context(STYLE)
@@ -46,21 +48,23 @@ def training_curves(
     """Draw loss and accuracy over the epochs of one run's metrics.csv; both panels are per video, losses not smoothed.
 
     Training counts one random clip a video; its loss and accuracy are measured while the weights still move. The epoch
-    of the highest validation accuracy is marked. `chance`: the accuracy of guessing, a line; `epochs`: how many will
+    of the highest validation accuracy is marked. What was judged after each epoch has its name, the test part too, see
+    `Run.metrics`. `chance`: the accuracy of guessing, a line; `epochs`: how many will
     be drawn, so that the axis does not grow. Where the classes of the validation part are uneven, its accuracy averaged
     over classes is drawn too.
     """
+    part = "test part" if _on_test(metrics) else "validation"
     figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curves(axes, metrics, measure, "train", "--", label="training", color=COLOURS[1], marker="s", mfc="white")
-        _curves(axes, metrics, measure, "val", "-", label="validation", color=COLOURS[0], marker="o")
+        _curves(axes, metrics, measure, "val", "-", label=part, color=COLOURS[0], marker="o")
         if (best := best_epoch(metrics)) is not None:
-            axes.axvline(best, color="0.6", linewidth=0.8, linestyle=":", label="best on validation")
+            axes.axvline(best, color="0.6", linewidth=0.8, linestyle=":", label=f"best on {part}")
         axes.set_xlim(-0.3, max(epochs or 0, len(metrics), 2) - 0.7)
     if chance is not None:
         figure.axes[1].axhline(chance, color="black", linewidth=0.8, linestyle="-.", label="chance")
     if "val_video_mean_class_accuracy" in metrics:
-        mean = {"label": "validation, mean over classes", "color": COLOURS[2], "marker": "^"}
+        mean = {"label": f"{part}, mean over classes", "color": COLOURS[2], "marker": "^"}
         _curves(figure.axes[1], metrics, "mean_class_accuracy", "val", ":", **mean)
     figure.axes[1].legend()
     figure.suptitle(title)
@@ -71,30 +75,37 @@ def training_curves(
 def compare_curves(metrics: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the curves of several runs, name -> metrics.csv: validation in full lines, training dashed and hollow.
 
-    A ring is drawn round the epoch of the highest validation accuracy.
+    A ring is drawn round the epoch of the highest validation accuracy. Runs whose epoch was chosen on the test part,
+    which then stands in for validation, have a star behind their names.
     """
     figure = Figure(figsize=(PAGE, 2.8 + 0.15 * len(metrics)), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for name, table, look in _looks(metrics):
+        for name, table, look in _looks(_starred(metrics)):
             _curves(axes, table, measure, "train", "--", mfc="white", alpha=0.8, **look)
             _curves(axes, table, measure, "val", "-", label=name, **look)
             at = table[table.epoch == best_epoch(table)].reindex(columns=["epoch", f"val_video_{measure}"])
             axes.plot(*at.to_numpy().T, "o", mfc="none", mec="black", markersize=9)
-    figure.axes[0].set_title("full: validation, dashed: training; ring: best on validation", loc="left")
+    title = "full: validation, dashed: training; ring: best on validation"
+    figure.axes[0].set_title(title + f"\n{STAR}, not on validation" * any(map(_on_test, metrics.values())), loc="left")
     _legend(figure)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def overfitting_gap(metrics: Mapping[str, pd.DataFrame]) -> Figure:
-    """Validation loss minus training loss over the epochs of several runs, given as name -> metrics.csv."""
+    """Validation loss minus training loss over the epochs of several runs, given as name -> metrics.csv.
+
+    A star is that of `compare_curves`.
+    """
     figure = Figure(figsize=(PAGE, 2.6 + 0.15 * len(metrics)), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="black", linewidth=0.8)
-    for name, table, look in _looks(metrics):
+    for name, table, look in _looks(_starred(metrics)):
         table = table.reindex(columns=["epoch", "val_video_loss", "train_video_loss"])
         axes.plot(table.epoch, table.val_video_loss - table.train_video_loss, label=name, **look, **_thin(table))
     axes.set(xlabel="epoch, from 0", ylabel="validation - training loss (nats)")
+    if any(map(_on_test, metrics.values())):
+        axes.set_title(f"{STAR}, not on validation", loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure)
     return figure
@@ -106,7 +117,7 @@ def gap_against_attention(table: pd.DataFrame) -> Figure:
 
     `table` is one of `hmdb study`, with `row` as its index; rows without a finished run are left out.
     """
-    table = table.dropna(subset=["train_loss", "validation_loss"])
+    table = _marked(table.dropna(subset=["train_loss", "validation_loss"]))
     points = table.assign(x=table.attention_parameters / 1e6, y=table.validation_loss - table.train_loss)
     return _points(points, "attention parameters (millions)", "validation - training loss (nats)")
 
@@ -115,16 +126,13 @@ def gap_against_attention(table: pd.DataFrame) -> Figure:
 def accuracy_against(table: pd.DataFrame, cost: str = "parameters") -> Figure:
     """Test accuracy with its 95 % interval against `parameters` or `flops`, from such a table.
 
-    The row that validation would choose is named.
+    The row that validation would choose is named; a star is that of the table.
     """
     labels = {"parameters": "parameters (millions)", "flops": "GFLOP a clip"}
     if cost not in labels:
         raise ValueError(f"cost={cost!r}: expected one of {', '.join(labels)}")
     table = table.dropna(subset=["accuracy", "cnn_parameters"])  # runs averaged are no model of so many parameters
-    if "best_on_validation" in table:
-        table = table.rename(
-            index={row: f"{row} (best on validation)" for row in table.index[table.best_on_validation]}
-        )
+    table = _marked(table)
     if cost == "parameters":
         x = (table.cnn_parameters + table.attention_parameters) / 1e6
     else:
@@ -200,7 +208,7 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
         look |= {"label": name, "linestyle": ""}
         errors = [[point.low], [point.high]] if "low" in point else None
         axes.errorbar(point.x, point.y, errors, capsize=2, elinewidth=0.8, **look)
-    axes.set(xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y, title=STAR * any("*" in name for name in points.index))
     axes.margins(0.1)
     _legend(figure)
     return figure
@@ -221,6 +229,19 @@ def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
     axes.set(xlabel=label, ylabel="test accuracy (%), 95 % interval")
     _legend(figure)
     return figure
+
+
+def _marked(table: pd.DataFrame) -> pd.DataFrame:
+    """Name the rows as the table does; one of an older release says nothing of them."""
+    return table.set_axis(marked(table)) if "best_on_validation" in table else table
+
+
+def _on_test(metrics: pd.DataFrame) -> bool:
+    return metrics.attrs.get("part") == "test"
+
+
+def _starred(metrics: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {f"{name}{'*' * _on_test(table)}": table for name, table in metrics.items()}
 
 
 def _looks(named: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, dict[str, Any]]]:

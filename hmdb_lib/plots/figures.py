@@ -13,9 +13,9 @@ from hmdb_lib import config
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.plots import architecture, classes
-from hmdb_lib.plots.curves import COLOURS, PAGE, STYLE
+from hmdb_lib.plots.curves import COLOURS, PAGE, STAR, STYLE
 from hmdb_lib.results.statistics import average_videos
-from hmdb_lib.results.tables import Written, pool_runs, read_written
+from hmdb_lib.results.tables import Written, marked, pool_runs, read_written
 
 ACROSS = 4  # rows of a table beside each other
 
@@ -68,7 +68,7 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
 def accuracies(tables: Sequence[Written]) -> Figure:
     """Draw the test accuracy of each row with its 95 % interval over source videos, a panel a data set.
 
-    Hollow: too few sources for an interval. The row that validation would choose is marked with a star.
+    Hollow: too few sources for an interval. Rows are named as in the table.
     """
     heights = [len(table.frame) for table in tables]
     size = (PAGE, 0.45 + sum(0.55 + 0.2 * height for height in heights))
@@ -80,26 +80,30 @@ def accuracies(tables: Sequence[Written]) -> Figure:
         for place, (known, line) in enumerate(zip(frame.accuracy_low.notna(), frame.itertuples(), strict=True)):
             error, fill = (errors[:, [place]], COLOURS[0]) if known else (None, "white")
             axes.errorbar(line.accuracy, place, xerr=error, fmt="o", color=COLOURS[0], mfc=fill, capsize=2.5)
-        names = [f"{row} *" if best else str(row) for row, best in table.frame.best_on_validation.items()]
+        names = marked(table.frame)
         axes.set_yticks(range(len(names)), names)
         axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 100))
         axes.set_title(table.judged, loc="left")
-    panels[-1, 0].set_xlabel(
-        "test accuracy, %, 95 % interval over sources; hollow: too few for one; *: best on validation"
-    )
+    star = any((table.frame.chosen_on == "test").any() for table in tables)
+    told = "test accuracy, %, 95 % interval over sources; hollow: too few for one"
+    panels[-1, 0].set_xlabel(told + f"; {STAR}" * star)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def learning_curves(table: Written) -> Figure:
-    """Draw loss and accuracy of training (dashed) and validation (full), row by row: thin a run, thick their mean."""
+    """Draw loss and accuracy of training (dashed) and validation (full), row by row: thin a run, thick their mean.
+
+    A star: the epoch was chosen on the test part, which then stands in for validation.
+    """
+    on_test = set(table.frame.index[table.frame.chosen_on == "test"])
     rows = [row for row, runs in table.runs.items() if any(len(run.metrics) for run in runs)]
     across, lines = min(ACROSS, len(rows)), -(-len(rows) // ACROSS)
     figure = Figure(figsize=(PAGE, 0.5 + 2.6 * lines), layout="constrained")
     panels = figure.subplots(2 * lines, across, squeeze=False, sharex=True, sharey="row")
     for number, row in enumerate(rows):
         column = panels[2 * (number // across) : 2 * (number // across) + 2, number % across]
-        column[0].set_title(row, fontsize=7)
+        column[0].set_title(f"{row}{'*' * (row in on_test)}", fontsize=7)
         for axes, measure in zip(column, ("loss", "accuracy"), strict=True):
             for part, colour, style in (("train", COLOURS[1], "--"), ("val", COLOURS[0], "-")):
                 name = f"{part}_video_{measure}"
@@ -116,7 +120,8 @@ def learning_curves(table: Written) -> Figure:
         axes.set_ylim(0, 1.02 if place % 2 else None)
     for axes in panels.ravel():
         axes.set_visible(bool(axes.lines))
-    figure.suptitle(f"{table.judged}\ndashed: training, full: validation; thin: one run, thick: the mean of the runs")
+    told = "dashed: training, full: validation; thin: one run, thick: the mean of the runs"
+    figure.suptitle(f"{table.judged}\n{told}" + f"\n{STAR}, not on validation" * bool(on_test.intersection(rows)))
     return figure
 
 

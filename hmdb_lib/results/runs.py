@@ -125,9 +125,15 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """Read metrics.csv: one row an epoch; empty before the first."""
-        file = self.folder / "metrics.csv"
-        return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
+        """Read metrics.csv: one row an epoch; empty before the first.
+
+        Its `.attrs` say which part was judged after each epoch, `part`: validation or test.
+        """
+        file, config = self.folder / "metrics.csv", self.folder / "config.yaml"
+        metrics = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
+        on_test = config.exists() and "choose_on: test" in config.read_text(encoding="utf-8")
+        metrics.attrs["part"] = "test" if on_test else "validation"
+        return metrics
 
     @property
     def precisions(self) -> list[str]:
@@ -227,7 +233,8 @@ def overfitting_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Tell where each of some runs, name -> run, overfits: the epoch after which its validation loss only rises.
 
     That is the epoch of the lowest validation loss, `overfits_after`. Beside it the epoch of the highest validation
-    accuracy, the gap (validation loss minus training loss) at both, and at the end. Epochs count from 0.
+    accuracy, the gap (validation loss minus training loss) at both, and at the end. Epochs count from 0. Where the epoch
+    was chosen on the test part, `part` says so: what is called validation is that part.
 
     Example:
         >>> hl.overfitting_table(hl.list_runs(data="hmdb51"))
@@ -235,12 +242,14 @@ def overfitting_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     """
     rows = {}
     for name, run in runs.items():
-        metrics = run.metrics.reindex(columns=["epoch", "train_video_loss", "val_video_loss", "val_video_accuracy"])
+        metrics = run.metrics
+        part = metrics.attrs["part"]
+        metrics = metrics.reindex(columns=["epoch", "train_video_loss", "val_video_loss", "val_video_accuracy"])
         gap = (metrics.val_video_loss - metrics.train_video_loss).set_axis(metrics.epoch)
         if gap.notna().any():
             lowest, best = int(np.nanargmin(metrics.val_video_loss)), best_epoch(metrics)
             rows[name] = {
-                **{"epochs": len(metrics), "overfits_after": lowest, "best_epoch": best},
+                **{"epochs": len(metrics), "part": part, "overfits_after": lowest, "best_epoch": best},
                 "validation_accuracy": metrics.val_video_accuracy.max(),
                 **{"gap_there": gap.iloc[lowest], "gap_at_best": gap.get(best), "gap_at_end": gap.iloc[-1]},
             }

@@ -127,7 +127,7 @@ def read_written(file: Path) -> Written:
             for split in splits
         ]
         for row in map(str, frame.index)
-        if " runs averaged)" not in row and ": " not in row
+        if row == row_of(row)
     }
     return Written(names, name, data, kinds, frame, runs)
 
@@ -199,7 +199,7 @@ def study(
         spread, spread_from = spreads[row]
         accuracy = accuracy_interval(predictions, spread)
         lines[row] |= {
-            "chosen_on": of_row[0].config.train.choose_on,
+            "chosen_on": of_row[0].config.chosen_on,
             "trials": of_row[0].config.trials,
             "videos": predictions.video.nunique(),
             "sources": accuracy.sources,
@@ -294,13 +294,7 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
             ],
         }
     shown = {
-        ("", "row"): [
-            line.Index
-            + "*" * (line.chosen_on == "test")
-            + " (best on validation)" * line.best_on_validation
-            + f" (its weights have seen {line.seen_test_videos:.0f} test videos)" * (line.seen_test_videos > 0)
-            for line in lines
-        ],
+        ("", "row"): marked(table),
         (ours, "runs"): text("runs", "{:.0f}"),
         (ours, "trials"): text("trials", "{:.0f}"),
         (ours, "train loss, plain"): text("train_loss"),
@@ -326,6 +320,25 @@ def study_text(table: pd.DataFrame, data: str) -> pd.DataFrame:
         (theirs, "attention, M"): text("published_hmdb51_attention_million", "{:.1f}"),
     }
     return pd.DataFrame(shown).reset_index(drop=True).astype(object).fillna("-")
+
+
+def row_of(label: str) -> str:
+    """Name the row that a line of `study` is of: its own, that of its runs averaged, or of them judged in another way."""
+    return re.split(r" \(\d+ runs averaged\)$|: ", label)[0]
+
+
+def marked(table: pd.DataFrame) -> list[str]:
+    """Name the lines of `study` with what must be known of each; `*`: its epoch was chosen on the test part."""
+    labels = list(map(str, table.index))
+    rows = table.reindex([row_of(label) for label in labels])
+    known = zip(labels, rows.chosen_on, table.best_on_validation, rows.seen_test_videos, strict=True)
+    return [
+        label
+        + "*" * (chosen_on == "test")
+        + " (best on validation)" * bool(best)
+        + f" (its weights have seen {seen:.0f} test videos)" * (seen > 0)
+        for label, chosen_on, best, seen in known
+    ]
 
 
 def study_styled(table: pd.DataFrame, data: str) -> Styler:

@@ -57,6 +57,7 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
         "table": tables.study_styled(table.frame, table.data).to_html(),
         "figures": _figures(table, best),
         "best": best,
+        "why": "" if table.frame.best_on_validation.any() else ", the first row, for validation chooses none",
         "averaged": ", its runs averaged" * (len(predictions) < len(pooled)),
         "without_videos": "" if folder else ", whose videos are not on this machine: no clip can be shown",
         "confused": _confused(predictions, folder),
@@ -88,7 +89,7 @@ def _find(name: str, results: Path) -> tuple[tables.Written, str]:
     protocol = (
         f"{config.data.name}, split {data.split}, seed {config.seed}; backbone {config.model.backbone}, head "
         f"{config.model.head}, weights {config.model.pretrained}, frozen {config.model.frozen}; {train.epochs} epochs, "
-        f"clips of {data.frames} x {data.crop} x {data.crop}; epoch chosen on {train.choose_on}; a video is judged by "
+        f"clips of {data.frames} x {data.crop} x {data.crop}; {'the last epoch' if config.chosen_on == 'last epoch' else f'epoch chosen on {config.chosen_on}'}; a video is judged by "
         f"{config.evaluate.clips} clips."
     )
     return tables.Written(name, "", data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol
@@ -116,6 +117,12 @@ def _claims(table: tables.Written) -> list[str]:
                 told += "a difference, on sources of this kind."
             else:
                 told += "no difference is shown, for the interval holds zero."
+        if line["chosen_on"] == "test":
+            told += " Its epoch was chosen on the test part, which flatters."
+        if line["seen_test_videos"] > 0:
+            told += (
+                f" Its weights have seen {line['seen_test_videos']:.0f} test videos or their sources, which flatters."
+            )
         claims.append(told)
     if (table.frame.runs <= 1).any() or "one run" in str(table.frame.spread_between_runs.iloc[0]):
         claims.append("Other seeds may differ by more: the spread between runs is not in these intervals.")

@@ -539,7 +539,7 @@ def _caption(
     if judged:
         lines.append("Below a row, key=value: the same runs judged so, and the difference to the row.")
     if any(job.config.train.choose_on == "test" for job in jobs):
-        lines.append("*: epoch chosen on the test part.")
+        lines.append("*: epoch chosen on the test part, of which its validation columns speak.")
     if commonest := [of["commonest_class"] for of in summaries if "commonest_class" in of]:
         chance = 100 / len(summaries[0]["classes"])
         lines.append(f"Chance {chance:.1f} %, always saying the commonest class {100 * np.mean(commonest):.1f} %.")

@@ -36,6 +36,15 @@ def test_each_row_has_its_accuracy_where_the_table_has_it(results):
     assert axes.get_title(loc="left") == "tiny, frozen: 80 test videos of 10 sources"  # both runs judge them
 
 
+def test_a_star_in_a_picture_says_what_it_says_in_the_table(results):
+    (table,) = figures.read_tables(results)
+    table = table._replace(frame=table.frame.assign(chosen_on=["test", "validation"], best_on_validation=[False, True]))
+    axes = figures.accuracies([table]).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["baseline*", "cross1_self1 (best on validation)"]
+    assert axes.get_xlabel().endswith("*: epoch chosen on the test part")
+
+
 def test_confusions_count_each_video_once_though_two_runs_judged_it(results, monkeypatch):
     drawn, confusion = [], figures.classes.confusion
     monkeypatch.setattr(figures.classes, "confusion", lambda of: drawn.append(of) or confusion(of))

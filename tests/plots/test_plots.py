@@ -147,6 +147,32 @@ def test_the_best_epoch_on_validation_is_marked():
     assert [line.get_xydata().tolist() for line in rings] == [[[2.0, 0.3]]]
 
 
+@pytest.fixture
+def of_test():
+    """Metrics of a run whose epoch was chosen on the test part, as `Run.metrics` has them."""
+    metrics = made_metrics(6)
+    metrics.attrs["part"] = "test"
+    return metrics
+
+
+def test_curves_of_the_test_part_are_not_called_validation(of_test):
+    names = [text.get_text() for text in plots.training_curves(of_test).axes[1].get_legend().get_texts()]
+    assert names == ["training", "test part", "best on test part"]
+
+
+@pytest.mark.parametrize("draw", [plots.compare_curves, plots.overfitting_gap])
+def test_a_run_chosen_on_the_test_part_has_a_star_among_others(of_test, draw):
+    figure = draw({"chosen": of_test, "other": made_metrics(6)})
+    assert texts(figure) == ["chosen*", "other"]
+    assert "*: epoch chosen on the test part" in figure.axes[0].get_title(loc="left")
+
+
+def test_a_row_chosen_on_the_test_part_has_the_star_of_the_table():
+    told = {"chosen_on": ["test", "validation"], "best_on_validation": [False, True], "seen_test_videos": 0}
+    figure = plots.accuracy_against(made_table(2).assign(**told))
+    assert texts(figure) == [f"{ROWS[0]}*", f"{ROWS[1]} (best on validation)"]
+
+
 def test_the_axis_of_a_run_that_goes_on_is_as_long_as_the_run():
     figure = plots.training_curves(made_metrics(1), chance=0.25, epochs=30)
     assert figure.axes[0].get_xlim()[1] > 29

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from helpers.made import made_table
 
+from hmdb_lib import config
 from hmdb_lib.errors import UserError
 from hmdb_lib.results import tables
 from hmdb_lib.results.runs import Run, overfitting_table
@@ -26,6 +27,12 @@ def test_a_run_overfits_after_its_lowest_validation_loss(run):
     told = overfitting_table({"run": run}).loc["run"]
     assert told[["epochs", "overfits_after", "best_epoch"]].tolist() == [4, 1, 2]
     assert told[["gap_there", "gap_at_best", "gap_at_end"]].tolist() == pytest.approx([0.5, 1.2, 2.0])
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_run_says_which_part_was_judged_after_each_epoch(run, part):
+    (run.folder / "config.yaml").write_text(config.load(overrides=[f"train.choose_on={part}"]).to_yaml())
+    assert overfitting_table({"run": run}).part.tolist() == [part]
 
 
 def test_a_run_that_never_validated_is_left_out(run):

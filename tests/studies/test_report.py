@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.made import made_predictions
 from helpers.made_results import write_results
@@ -67,6 +68,33 @@ def test_a_run_has_a_report_too(results, tmp_path):
     page = file.read_text()
     assert "split 1, seed" in page
     assert "Largest changes of classes" not in page
+
+
+@pytest.fixture
+def flattered(tmp_path, monkeypatch):
+    """A function that gives the report of a table whose first row is marked so."""
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
+    file = write_results(tmp_path) / "tables" / "depth-tiny-frozen.csv"
+
+    def report(**marks):
+        table = pd.read_csv(file, index_col="row")
+        table.loc["baseline", list(marks)] = list(marks.values())
+        table.to_csv(file)
+        return write_report("depth-tiny-frozen").read_text()
+
+    return report
+
+
+def test_a_report_says_of_a_row_that_its_epoch_was_chosen_on_the_test_part(flattered):
+    assert "Its epoch was chosen on the test part, which flatters." in flattered(chosen_on="test")
+
+
+def test_a_report_says_of_a_row_that_its_weights_have_seen_test_videos(flattered):
+    assert "Its weights have seen 7 test videos" in flattered(seen_test_videos=7)
+
+
+def test_a_report_says_where_validation_chooses_no_row(flattered):
+    assert "the first row, for validation chooses none" in flattered(best_on_validation=False)
 
 
 def test_without_the_videos_the_report_says_so(tmp_path, monkeypatch):

@@ -233,6 +233,21 @@ def test_a_row_judged_by_the_epoch_that_did_best_on_the_test_part_is_marked(plac
     )
 
 
+def test_averaged_runs_of_a_row_whose_epoch_was_chosen_on_the_test_part_are_marked_too(place, tiny_videos):
+    jobs = study.plan(["published_choice"], [1], [0, 1], tiny(tiny_videos), place)
+    for job in jobs:
+        pretend(job, 6)
+    table = tables.study({"published_choice": [job.run for job in jobs]}, "baseline")
+    assert tables.marked(table) == ["published_choice*", "published_choice (2 runs averaged)*"]
+
+
+def test_a_row_without_validation_says_that_its_last_epoch_was_taken(place, tiny_videos):
+    (job,) = study.plan(["published_training_part"], [1], [0], tiny(tiny_videos), place)
+    pretend(job, 6)
+    table = tables.study({"published_training_part": [job.run]}, "baseline")
+    assert table.chosen_on.tolist() == ["last epoch"]
+
+
 def test_the_time_left_is_taken_from_finished_runs_of_the_row(place, tiny_videos):
     jobs = study.plan(["baseline"], [1], [0, 1, 2], tiny(tiny_videos, **{"train.epochs": 4}), place)
     pretend(jobs[0], 6, seconds=100.0)
