@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hmdb_lib.studies.study import Job
 from hmdb_lib.training import experiment as training
 
 Arm = tuple[str, Mapping[str, Any]]  # a row of experiments.yaml, and changes of keys
+OWN = {"name", "seed", "data.split", "data.sources", "train.epochs", "train.warmup_epochs"}  # what a curve sets itself
 COLUMNS = [
     *("arm", "sources", "runs", "videos", "test_sources", "accuracy", "accuracy_low", "accuracy_high"),
     *("spread_between_runs", "reference", "difference", "difference_low", "difference_high", "p", "p_holm"),
@@ -49,10 +51,10 @@ def learning_curve(
         counts: how many source videos train (`data.sources`).
         splits, seeds: of every arm and count.
         updates: optimiser steps, the same for all: fewer videos are seen more often. Rounded to whole epochs.
-        changes: of keys for every run, over what the arms say.
+        changes: of keys for every run, over what the arms say. Epochs, sources and names of runs follow from the above.
         file: another config.yaml under what the rows say.
 
-    The file is <results>/learning_curves/<arms>-<data>.csv; its columns are in results/README.md. All predictions go to
+    The file is <results>/learning_curves/<arms>-<data>.csv (-frozen, -quick as of a table); its columns are in results/README.md. All predictions go to
     one file beside it. What each run prints goes to log.txt in its folder. Raises UserError, after writing it, where runs failed.
 
     Example:
@@ -83,6 +85,12 @@ def plan(
     file: Path = config.CONFIG,
 ) -> dict[tuple[str, int], list[Job]]:
     """List the runs of each arm and count, as `learning_curve` describes them. Raises UserError."""
+    given = set().union(config.parse(config.as_overrides(changes)), *(own for _, own in arms.values()))
+    if told := sorted(given & OWN):
+        raise UserError(
+            f"learning_curve: {', '.join(told)} cannot be given: runs are called <arm>-<count>, `counts` says their sources, "
+            "`updates` their epochs, `seeds` and `splits` the rest"
+        )
     jobs: dict[tuple[str, int], list[Job]] = {}
     alike = study.trained_alike(
         {arm: (row, config.as_overrides({**own, **changes})) for arm, (row, own) in arms.items()}, file
@@ -93,16 +101,17 @@ def plan(
             asked = ["data.validation_share=0", "train.keep=best", *alike[arm], *fixed]
             experiment = config.load(row, asked, file)
             jobs[arm, count] = []
-            for split in dict.fromkeys(splits):  # one may have more training videos than another
-                epochs = _epochs(experiment, updates, split, place)
+            # A split may have more training videos than another, and a seed draws other sources.
+            for split, seed in itertools.product(dict.fromkeys(splits), dict.fromkeys(seeds)):
+                epochs = _epochs(experiment.model_copy(update={"seed": seed}), updates, split, place)
                 steps = [f"train.epochs={epochs}", f"train.warmup_epochs={min(1.0, 0.1 * epochs)}"]
-                jobs[arm, count] += study.plan([row], [split], seeds, [*asked, *steps], place, file)
+                jobs[arm, count] += study.plan([row], [split], [seed], [*asked, *steps], place, file)
     return jobs
 
 
 def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]], results: Path) -> pd.DataFrame:
-    data = next(iter(jobs.values()))[0].config.data.name
-    stem = results / "learning_curves" / f"{'+'.join(arms)}-{data}"
+    everything = [job for of_arm in jobs.values() for job in of_arm]
+    stem = results / "learning_curves" / study.stem(list(arms), everything, [])
     stem.parent.mkdir(parents=True, exist_ok=True)
     lines, found = [], []
     for (arm, count), of_arm in jobs.items():
@@ -113,13 +122,14 @@ def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]
             found.append(pool_runs(finished).droplevel(-1).reset_index().assign(arm=arm, sources=count))
     predictions = stem.with_name(f"{stem.name}-predictions.csv.gz")
     table = pd.DataFrame(lines)
+    shown = table.reindex(columns=COLUMNS)
     if found:
         # Written first and read again, so that the table follows from the file to the last digit.
         write_predictions(pd.concat(found), predictions)
-        table = curve_table(table, read_predictions(predictions, "arm"))
-    write_whole(stem.with_name(f"{stem.name}.csv"), table.reindex(columns=COLUMNS).to_csv(index=False))
+        shown = curve_table(table, read_predictions(predictions, "arm"))
+    write_whole(stem.with_name(f"{stem.name}.csv"), shown.to_csv(index=False))
     print(f"table: {stem}.csv, predictions: {predictions}")
-    return table.reindex(columns=COLUMNS)
+    return shown
 
 
 def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:

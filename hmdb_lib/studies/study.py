@@ -57,7 +57,7 @@ class Job:
     run: Run
 
     def __str__(self) -> str:
-        return f"{self.config.row} split {self.config.data.split} seed {self.config.seed}"
+        return f"{self.config.name or self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
 @dataclass(frozen=True, repr=False)
