@@ -15,21 +15,29 @@ from hmdb_lib.files import whole_file
 from hmdb_lib.plots import architecture, classes
 from hmdb_lib.plots.curves import COLOURS, PAGE, STAR, STYLE
 from hmdb_lib.results.statistics import average_videos
-from hmdb_lib.results.tables import Written, marked, pool_runs, read_written
+from hmdb_lib.results.tables import Written, marked, pool_runs, read_written, table_files
 
 ACROSS = 4  # rows of a table beside each other
 
 
 def read_tables(results: Path) -> list[Written]:
-    """Read all tables of a results folder, with their finished runs; rows without one are left out."""
+    """Read all tables of a results folder as `read_drawn` does, and tell of those that it refuses."""
     found = []
-    for file in sorted((results / "tables").glob("*.csv")):
-        written = read_written(file)
-        frame = written.frame.dropna(subset=["accuracy", "cnn_parameters"])
-        runs = {row: [run for run in written.runs[row] if run.finished] for row in map(str, frame.index)}
-        if len(frame):
-            found.append(written._replace(frame=frame, runs=runs))
+    for file in table_files(results):
+        try:
+            found.append(read_drawn(file))
+        except UserError as error:
+            print(error)
     return found
+
+
+def read_drawn(file: Path) -> Written:
+    """Read a table of a results folder with its finished runs; rows without one are left out. Raises UserError."""
+    written = read_written(file)
+    frame = written.frame.dropna(subset=["accuracy", "cnn_parameters"])
+    if not len(frame):
+        raise UserError(f"{file}: none of its rows has a finished run; hmdb study goes on with them")
+    return written._replace(frame=frame, runs={row: written.runs[row] for row in map(str, frame.index)})
 
 
 def draw(results: Path, folder: Path | None = None) -> list[Path]:

@@ -41,7 +41,7 @@ def check_results(results: Path | str | None = None) -> int:
     """
     results = Path(results or place().results)
     runs = [Run(file.parent) for file in sorted((results / "runs").glob("*/*/summary.json"))]
-    files = sorted((results / "tables").glob("*.csv"))
+    files = tables.table_files(results)
     if not runs and not files:
         raise UserError(f"{results}: holds no finished run and no table; name a folder that has runs/ or tables/")
     problems = [f"{run.folder}: {told}" for run in runs for told in check_run(run)]
@@ -81,8 +81,7 @@ def check_table(file: Path) -> list[str]:
     """List what of a table in <results>/tables does not follow from the predictions of its runs in <results>/runs."""
     try:
         written = tables.read_written(file)
-        table, own = written.frame, list(written.runs)
-        runs = {row: [run for run in of_row if run.finished] for row, of_row in written.runs.items()}
+        table, runs, own = written.frame, written.runs, list(written.runs)
         faults = [
             f"row {row}: {run.folder.name} is {told}"
             for row in own
@@ -95,7 +94,9 @@ def check_table(file: Path) -> list[str]:
         for row, _, way in (label.partition(": ") for label in table.index if ": " in label):
             judged[row] = [*dict.fromkeys([*judged.get(row, ()), way])]
         expected = tables.study(runs, reference, references, judged)
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, UserError) as error:
+    except UserError as error:
+        return [str(error).removeprefix(f"{file}: ")]
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         return [f"cannot be read: {type(error).__name__}: {error}"]
     lines = {
         "not in it": expected.index.difference(table.index),

@@ -1,5 +1,6 @@
 """Tables as a reader wants them: our numbers beside the published ones. Needs no torch."""
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ from hmdb_lib.results.statistics import (
     seeds_of,
 )
 
-CAPTION = re.compile(r" on (\S+?),? .*?split ([\d, ]+), seed ([\d, ]+);")  # of a table: its data, splits and seeds
+# Of a table: its names and changes, its data, splits and seeds.
+CAPTION = re.compile(r"^(.*?) on (.+?), split ([\d, ]+), seed ([\d, ]+);", re.MULTILINE)
+KINDS = "(?:-frozen)?(?:-final)?(?:-quick)?"  # at the end of a table's name
 PUBLISHED = shipped("results/published.csv")
 # What a perceiver's attention does: column -> value of summary.json.
 LOOKED = {
@@ -67,20 +70,33 @@ def read_table(name: str | None = None, results: Path | None = None) -> pd.DataF
         >>> hl.read_table("attention_depth-hmdb51")[["accuracy", "accuracy_low", "accuracy_high"]]
 
     """
-    folder = Path(results or place().results) / "tables"
-    found = {file.stem: file for file in sorted(folder.glob("*.csv"))}
+    results = Path(results or place().results)
+    folder, found = results / "tables", {file.stem: file for file in table_files(results)}
     if not found or (name and name not in found):
         raise UserError(
             f"{folder}: no table {name or ''}; there are {', '.join(found) or 'none: hmdb study makes them'}"
         )
     read = {stem: pd.read_csv(file, index_col="row") for stem, file in found.items() if name in (None, stem)}
-    stem = max(read, key=lambda stem: read[stem].videos.max())
+    stem = max(read, key=lambda stem: read[stem].videos.fillna(0).max())
     read[stem].attrs["name"] = stem
     return read[stem]
 
 
+def table_files(results: Path) -> list[Path]:
+    """List the tables of a results folder, and tell of any other CSV there that it is left out."""
+    found = []
+    for file in sorted((results / "tables").glob("*.csv")):
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            columns = lines.readline().strip().split(",")
+        if columns[0] == "row" and "accuracy" in columns:
+            found.append(file)
+        else:
+            print(f"{file}: is no table of hmdb study, which has the columns row and accuracy; it is left out")
+    return found
+
+
 class Written(NamedTuple):
-    """Hold a table that `hmdb study` wrote, and the runs that its caption names, row by row, finished or not.
+    """Hold a table that `hmdb study` wrote, and the finished ones of the runs that its caption names, row by row.
 
     `kinds` follows the data set in its file's name (`-frozen`); `name` is the one that the runs were given, or empty.
     """
@@ -110,25 +126,40 @@ class Written(NamedTuple):
 
 
 def read_written(file: Path) -> Written:
-    """Read a file of results/tables with the runs beside it, seed by seed. Raises UserError where its caption names none."""
+    """Read a file of results/tables with the finished runs beside it, seed by seed.
+
+    Raises UserError where its caption does not say which they are, or where a row's runs have gone.
+    """
     frame = pd.read_csv(file, index_col="row")
     page = file.with_suffix(".md")
     told = CAPTION.search(page.read_text(encoding="utf-8")) if page.is_file() else None
-    if not told:
-        raise UserError(f"{page}: does not say of which splits and seeds the table is; run hmdb study again")
-    data, splits, seeds = told[1], *(sorted({int(number) for number in of.split(",")}) for of in told.groups()[1:])
-    names, _, kinds = file.stem.rpartition(f"-{data}")
-    names, _, name = names.partition("-")
-    suffix, end = f"-{name}" * bool(name) + "-frozen" * ("-frozen" in kinds), kinds.replace("-frozen", "")
-    runs = {
-        row: [
-            Run(file.parents[1] / "runs" / f"{row}{suffix}" / f"{data}-split{split}-seed{seed}{end}")
-            for seed in seeds
-            for split in splits
-        ]
-        for row in map(str, frame.index)
-        if row == row_of(row)
-    }
+    # Behind the data a caption may say more, and a folder's name may hold anything: the file's name has it too.
+    told_of = [told[2][:end] for end in range(len(told[2]), 0, -1)] if told else []
+    fits = (re.fullmatch(rf"(.+)-({re.escape(data)})({KINDS})", file.stem) for data in told_of)
+    fit = next(filter(None, fits), None)
+    if not told or not fit:
+        raise UserError(f"{page}: does not say of which data, splits and seeds the table is; run hmdb study again")
+    title, data, kinds = fit.groups()
+    splits, seeds = (sorted({int(number) for number in of.split(",")}) for of in told.groups()[2:])
+    names = "+".join(itertools.takewhile(lambda word: "=" not in word, told[1].split(", ")))
+    if not f"{title}-".startswith(f"{names}-"):  # a caption in one's own words
+        names = title.partition("-")[0]
+    name = title[len(names) + 1 :]
+    numbered = [f"{data}-split{split}-seed{seed}{kinds.removeprefix('-frozen')}" for seed in seeds for split in splits]
+    runs = {}
+    for row in map(str, frame.index):
+        if row == row_of(row):
+            folder = file.parents[1] / "runs" / f"{row}{'-' * bool(name)}{name}"
+            frozen = folder.with_name(f"{folder.name}-frozen")
+            # Where some rows train their backbone, those that do not have runs under the other name.
+            folders = [frozen] if kinds.startswith("-frozen") else [folder, frozen]
+            found = ([run for run in map(Run, map(of.joinpath, numbered)) if run.finished] for of in folders)
+            runs[row] = next(filter(None, found), [])
+    if gone := [row for row, of_row in runs.items() if not of_row and pd.notna(frame.accuracy[row])]:
+        raise UserError(
+            f"{file}: the runs of {', '.join(gone)} have gone from {file.parents[1] / 'runs'}; bring them back or remove "
+            "the table"
+        )
     return Written(names, name, data, kinds, frame, runs)
 
 

@@ -75,13 +75,13 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
 
 def _find(name: str, results: Path) -> tuple[tables.Written, str]:
     """Find a table with its caption, or make one of a run."""
-    found = {table.stem: table for table in figures.read_tables(results)}
-    if name in found:
-        caption = (results / "tables" / f"{name}.md").read_text(encoding="utf-8").rstrip().rpartition("\n\n")[2]
-        return found[name], caption
+    files = {file.stem: file for file in tables.table_files(results)}
+    if name in files:
+        table = figures.read_drawn(files[name])
+        return table, files[name].with_suffix(".md").read_text(encoding="utf-8").rstrip().rpartition("\n\n")[2]
     run = Run(results / "runs" / name)
     if not run.finished:
-        told = ", ".join(found) or "none"
+        told = ", ".join(files) or "none"
         raise UserError(f"{name!r} is neither a table nor a finished run of {results}; the tables are {told}")
     config, row = run.config, run.folder.parent.name
     frame = tables.study({row: [run]}, row)

@@ -62,6 +62,15 @@ def test_curves_are_of_every_run_and_of_their_mean(results):
     assert axes.get_ylim()[1] >= max(one.max(), other.max())
 
 
+def test_a_table_whose_runs_have_gone_is_told_and_the_others_are_drawn(results, capsys):
+    for file in (results / "tables").iterdir():
+        (results / "tables" / file.name.replace("depth", "other")).write_text(file.read_text())
+    other = next((results / "tables").glob("other*.csv"))
+    other.write_text(other.read_text().replace("cross1_self1", "gone"))
+    assert [table.names for table in figures.read_tables(results)] == ["depth"]
+    assert "other-tiny-frozen.csv: the runs of gone have gone from " in capsys.readouterr().out
+
+
 def test_a_folder_without_a_table_is_told_in_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
     assert cli.main(["figures"]) == 2

@@ -128,6 +128,39 @@ def test_a_run_that_has_gone_leaves_its_table_wrong(results):
     )
 
 
+def renamed(results, old, new):
+    """The table, after what is called `old` in it and in the names of files and folders has another name."""
+    for file in sorted(results.rglob("*"), reverse=True):
+        if file.parent.name == "tables":
+            file.write_text(file.read_text().replace(old, new))
+        file.rename(file.with_name(file.name.replace(old, new)))
+    return next((results / "tables").glob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("ut_interaction", "my videos"), ("head_gated", "head-gated"), ("ut_interaction", "f-frozen")]
+)
+def test_a_table_finds_its_runs_whatever_its_data_and_rows_are_called(results, old, new):
+    assert check_table(renamed(results, old, new)) == []
+
+
+def test_a_table_of_rows_with_and_without_a_frozen_backbone_finds_the_runs_of_both(results):
+    (results / "runs" / "head_gated").rename(results / "runs" / "head_gated-frozen")
+    assert check_table(results / f"tables/{TABLE}.csv") == []
+
+
+def test_a_table_whose_runs_have_gone_is_told_in_a_line(results):
+    shutil.rmtree(results / "runs" / "head_gated")
+    (fault,) = check_table(results / f"tables/{TABLE}.csv")
+    assert fault.startswith("the runs of head_gated have gone from ")
+
+
+def test_another_csv_among_the_tables_is_left_out_with_a_line(results, capsys):
+    (results / "tables" / "notes.csv").write_text("name,what\n")
+    assert check_results(results) == 0
+    assert "notes.csv: is no table of hmdb study" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -48,3 +48,10 @@ def test_the_table_with_the_most_test_videos_is_read_where_none_is_named(tmp_pat
     assert tables.read_table("a-one", tmp_path).videos.tolist() == [12, 12]
     with pytest.raises(UserError, match="no table c; there are a-one, b-two"):
         tables.read_table("c", tmp_path)
+
+
+def test_a_table_without_a_finished_run_is_not_read_for_the_one_with_the_most_videos(tmp_path):
+    (tmp_path / "tables").mkdir()
+    for name, videos in {"a-none": np.nan, "b-some": 9}.items():
+        made_table(2).assign(videos=videos).to_csv(tmp_path / "tables" / f"{name}.csv")
+    assert tables.read_table(results=tmp_path).attrs["name"] == "b-some"

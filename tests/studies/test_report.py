@@ -1,6 +1,7 @@
 """`hmdb report`: one HTML file of a table or a run, whole without a network."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,13 @@ def test_a_report_says_of_a_row_that_its_weights_have_seen_test_videos(flattered
 
 def test_a_report_says_where_validation_chooses_no_row(flattered):
     assert "the first row, for validation chooses none" in flattered(best_on_validation=False)
+
+
+def test_a_table_whose_runs_have_gone_is_told_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
+    shutil.rmtree(write_results(tmp_path) / "runs")
+    with pytest.raises(UserError, match="the runs of baseline, cross1_self1 have gone from "):
+        write_report("depth-tiny-frozen")
 
 
 def test_without_the_videos_the_report_says_so(tmp_path, monkeypatch):
