@@ -53,7 +53,7 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     tables = read_tables(results)
     if not tables:
         raise UserError(f"{results / 'tables'}: no table yet; hmdb study makes them")
-    figures = {"parameters": parameters([table.frame for table in tables])}
+    figures = {"parameters": parameters(tables)}
     for names in sorted({table.title for table in tables}):
         figures[names] = accuracies([table for table in tables if table.title == names])
     for name, rows in config.tables().items():
@@ -134,10 +134,15 @@ def learning_curves(table: Written) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
-    """Draw the parameters of every row, backbone and attention, beside the published study's (ring: their sum)."""
-    table = pd.concat(frames)
-    table = table[~table.index.duplicated()]
+def parameters(tables: Sequence[Written]) -> Figure:
+    """Draw the parameters of every row, backbone and attention, beside the published study's (ring: their sum).
+
+    A row that has other sizes in other tables has a line for each, which names the first table that has it so.
+    """
+    table = pd.concat([table.frame.assign(row=table.frame.index, table=table.stem) for table in tables])
+    table = table.drop_duplicates(["row", "cnn_parameters", "attention_parameters"])
+    several = table.row.duplicated(keep=False)
+    table = table.set_axis(table.row.where(~several, table.row + ", " + table.table))
     parts = pd.DataFrame({"backbone": table.cnn_parameters, "all but the backbone": table.attention_parameters}) / 1e6
     parts = parts.loc[parts.sum(axis=1).sort_values(kind="stable").index]
     figure = Figure(figsize=(PAGE, 0.8 + 0.19 * len(parts)), layout="constrained")
@@ -149,7 +154,7 @@ def parameters(frames: Sequence[pd.DataFrame]) -> Figure:
     theirs = table.loc[parts.index, "published_hmdb51_cnn_million"] + table.loc[
         parts.index, "published_hmdb51_attention_million"
     ].fillna(0)
-    axes.plot(theirs, places, "o", color="black", mfc="none", label="published, backbone and attention")
+    axes.plot(theirs, places, "o", color="black", mfc="none", label="published, R(2+1)D and attention")
     axes.set_yticks(places, parts.index)
     axes.set(xlabel="millions of parameters", ylim=(-0.6, len(parts) - 0.4))
     axes.grid(False, axis="y")

@@ -45,6 +45,13 @@ def test_a_star_in_a_picture_says_what_it_says_in_the_table(results):
     assert axes.get_xlabel().endswith("*: epoch chosen on the test part")
 
 
+def test_a_row_of_two_sizes_has_its_parameters_under_the_name_of_each_table(results):
+    (table,) = figures.read_tables(results)
+    small = table._replace(data="small", frame=table.frame.assign(cnn_parameters=[1e6, 2e6]))
+    names = [label.get_text() for label in figures.parameters([table, small]).axes[0].get_yticklabels()]
+    assert sorted(names) == ["baseline, depth-small-frozen", "baseline, depth-tiny-frozen", "cross1_self1"]
+
+
 def test_confusions_count_each_video_once_though_two_runs_judged_it(results, monkeypatch):
     drawn, confusion = [], figures.classes.confusion
     monkeypatch.setattr(figures.classes, "confusion", lambda of: drawn.append(of) or confusion(of))
