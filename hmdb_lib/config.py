@@ -23,6 +23,23 @@ from hmdb_lib.errors import UserError
 CONFIG = environment.shipped("config.yaml")
 EXPERIMENTS = environment.shipped("experiments.yaml")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, five times as fast where PyYAML has libyaml
+
+
+class Loader(LOADER):  # pyright: ignore[reportGeneralTypeIssues] - one of two classes
+    """Read YAML; a key that stands twice is an error, for the first one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping of keys that differ."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} stands twice, join both", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 OF_EXPERIMENTS = ("rows", "tables", "search")  # parts of experiments.yaml that a configuration may have more of
 
 # Backbone -> its published weights, what model.pretrained=auto stands for.
@@ -431,6 +448,9 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     tree = read(file)
     for part in OF_EXPERIMENTS:
         tree.pop(part, None)
+    for name, value in tree.items():
+        if _is_section(name) and not isinstance(value, dict):
+            raise UserError(f"{file.name}: {name}={_show(value)}: expected lines of 'key: value' below {name}")
     in_part = set() if _is_whole(tree) else {key for key, _ in _flatten(tree)}
     usual = {} if _is_whole(tree) else read(CONFIG)
     when = {}
@@ -581,7 +601,7 @@ def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
 def read(file: Path) -> dict[str, Any]:
     """Read a YAML file of keys. Raises UserError."""
     try:
-        tree = yaml.load(Path(file).read_text(encoding="utf-8"), LOADER)
+        tree = yaml.load(Path(file).read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); is the path right?") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -664,6 +684,11 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     (tree.setdefault(section, {}) if section else tree)[name] = value
 
 
+def _is_section(key: str) -> bool:
+    section = Config.model_fields[key].annotation if key in Config.model_fields else None
+    return isinstance(section, type) and issubclass(section, Section)
+
+
 def _first_key(key: str) -> str:
     section = Config.model_fields[key].annotation if key in Config.model_fields else None
     if isinstance(section, type) and issubclass(section, Section):
@@ -693,7 +718,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, A
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield f"{prefix}{name}", value  # a key may be a number or yes
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

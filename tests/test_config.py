@@ -133,6 +133,22 @@ def test_a_quick_run_has_a_quarter_of_a_resnets_channels(overrides, width):
     assert config.load(overrides=["quick=true", "data=sample", *overrides]).model.width == width
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train: {lr: 0.1}\nmodel: {head: gru}\ntrain: {epochs: 3}\n", "train stands twice, join both .*line 3"),
+        ("1: x\n", "1=.* is not a setting"),
+        ("yes: 3\n", "True=3 is not a setting"),
+        ("data: 5\n", "data=5: expected lines of 'key: value' below data"),
+        ("data: {2: 5}\n", "data.2=5 is not a setting"),
+    ],
+)
+def test_what_a_file_cannot_mean_is_told_in_a_line(tmp_path, text, told):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(UserError, match=told):
+        config.load(file=tmp_path / "own.yaml")
+
+
 def test_the_command_line_wins_over_row_and_sample_sizes():
     assert config.load("baseline", ["model.head=bert", "data.frames=4"]).flat().items() >= {
         ("model.head", "bert"),
