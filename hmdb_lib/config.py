@@ -324,7 +324,7 @@ class Config(Section):
 
     row: str
     name: Annotated[str, Field(pattern=r"^[\w.+-]+$")] | None
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     quick: bool
     trials: Annotated[int, Field(ge=0)]
     data: Data
@@ -462,6 +462,8 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     tree = _completed(tree)
     given = parse(overrides)
     row = _current_row(row or given.pop("row", None))
+    if not isinstance(row, str | None):
+        raise UserError(f"command line: row={_show(row)} is no name of a row; python train.py --help lists them")
     differences = {} if row is None else {"row": row} | up_to_date(find_row(row, file), tell=True)
     differences.pop("question", None)
     by_split = differences.pop("by_split", None)
@@ -556,12 +558,12 @@ def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
                 "and python train.py --help lists the rows"
             )
     chosen = [row for name in names for row in groups.get(name, [name])] if names else known
-    return {row: known[row]["question"] for row in chosen}
+    return {row: (known[row] or {}).get("question", "") for row in chosen}
 
 
 def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
     """Read the rows of experiments.yaml and `file`: the question each asks, and the dotted keys in which it differs."""
-    return read(EXPERIMENTS)["rows"] | read(file).get("rows", {})
+    return read(EXPERIMENTS)["rows"] | (read(file).get("rows") or {})
 
 
 def tables(file: Path = CONFIG) -> dict[str, list[str]]:
@@ -580,7 +582,7 @@ def of_tables(names: Iterable[str], key: str, file: Path = CONFIG) -> dict[str, 
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    return read(EXPERIMENTS)["tables"] | read(file).get("tables", {})
+    return read(EXPERIMENTS)["tables"] | (read(file).get("tables") or {})
 
 
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
@@ -595,7 +597,7 @@ def find_row(name: str, file: Path = CONFIG) -> dict[str, Any]:
         raise UserError(
             f"row {name!r} is not in experiments.yaml{_nearest(name, known)}; python train.py --help lists them"
         )
-    return dict(known[name])
+    return dict(known[name] or {})
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -646,7 +648,7 @@ def _override(text: str) -> tuple[str, Any]:
 def up_to_date(changes: Mapping[str, Any], *, tell: bool = False) -> dict[str, Any]:
     """Take old names of dotted keys, and of architectures, for the new ones; `tell` prints each new name, once."""
     old = dict(changes)
-    if old.get("model.backbone") in ARCHITECTURES:  # model=hybrid
+    if str(old.get("model.backbone")) in ARCHITECTURES:  # model=hybrid
         old["model.name"] = old.pop("model.backbone")
     for key in filter(RENAMED.__contains__, old if tell else ()):
         now_called(key)
@@ -668,9 +670,10 @@ def up_to_date(changes: Mapping[str, Any], *, tell: bool = False) -> dict[str, A
 
 def _current_row(name: Any) -> Any:
     """Take a row's old name for the new one, and print that."""
-    if name in RENAMED:
-        now_called(name)
-    return RENAMED.get(name, name)
+    if not isinstance(name, str) or name not in RENAMED:
+        return name
+    now_called(name)
+    return RENAMED[name]
 
 
 @cache

@@ -1,5 +1,6 @@
 """The configuration says what it means, and says so when it does not."""
 
+import re
 import subprocess
 import sys
 
@@ -88,6 +89,27 @@ def test_a_part_of_a_configuration_leaves_quick_runs_quick(tmp_path):
 def test_a_part_of_a_configuration_is_no_record_of_before(tmp_path):
     (tmp_path / "part.yaml").write_text("model: {head: perceiver}\nperceiver: {train_cross: false}")
     assert config.load(file=tmp_path / "part.yaml").perceiver.start == config.load().perceiver.start
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["row=5"], "row=5 is no name of a row"),
+        (["row=[baseline]"], "is no name of a row"),
+        (["model=[r3d_18]"], "model.backbone"),
+        (["seed=4294967296"], "seed=4294967296"),
+    ],
+)
+def test_a_value_of_another_kind_is_told(words, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        config.load(overrides=words)
+
+
+@pytest.mark.parametrize("part", ["rows:", "tables:", "rows: {mine: }"])
+def test_parts_of_a_file_may_be_empty(tmp_path, part):
+    (tmp_path / "part.yaml").write_text(part)
+    assert config.load("mine" if "mine" in part else None, file=tmp_path / "part.yaml").model == config.load().model
+    assert "cross1_self1" in config.list_rows(file=tmp_path / "part.yaml")
 
 
 def test_a_home_folder_of_nobody_is_told():
