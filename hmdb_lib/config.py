@@ -448,6 +448,7 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     tree = read(file)
     for part in OF_EXPERIMENTS:
         tree.pop(part, None)
+    record = _is_whole(tree) and "when_quick" not in tree  # a run's own
     for name, value in tree.items():
         if _is_section(name) and not isinstance(value, dict):
             raise UserError(f"{file.name}: {name}={_show(value)}: expected lines of 'key: value' below {name}")
@@ -461,7 +462,10 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         when[part] = {key: value for key, value in changes.items() if key not in of_file}
     tree = _completed(tree)
     given = parse(overrides)
-    row = _current_row(row or given.pop("row", None))
+    named = given.pop("row", None)
+    if row and named and row != named:
+        raise UserError(f"two rows are asked for, {row} and {_show(named)}; give one")
+    row = _current_row(row or named or (None if record else tree.get("row")))  # all that a record's row says is in it
     if not isinstance(row, str | None):
         raise UserError(f"command line: row={_show(row)} is no name of a row; python train.py --help lists them")
     differences = {} if row is None else {"row": row} | up_to_date(find_row(row, file), tell=True)

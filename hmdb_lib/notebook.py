@@ -33,7 +33,13 @@ def set_up() -> None:
 
     """
     _tell_errors_in_a_line()
-    missing = missing_packages(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    own = ROOT / "pyproject.toml"  # which an installed package lacks
+    needed = (
+        tomllib.loads(own.read_text())["project"]["dependencies"]
+        if own.exists()
+        else importlib.metadata.requires("hmdb-lib")
+    )
+    missing = missing_packages(needed or ())
     if missing:
         print(f"installing {', '.join(missing)}")
         install(missing)

@@ -112,6 +112,17 @@ def test_parts_of_a_file_may_be_empty(tmp_path, part):
     assert "cross1_self1" in config.list_rows(file=tmp_path / "part.yaml")
 
 
+def test_the_row_that_a_file_names_is_applied(tmp_path):
+    text = config.CONFIG.read_text().replace("row: cross1_self1", "row: baseline")
+    (tmp_path / "config.yaml").write_text(text)
+    assert config.load(file=tmp_path / "config.yaml") == config.load("baseline")
+
+
+def test_two_rows_are_refused():
+    with pytest.raises(UserError, match="two rows are asked for, cross1_self1 and .baseline.; give one"):
+        config.load("cross1_self1", ["row=baseline"])
+
+
 def test_a_home_folder_of_nobody_is_told():
     with pytest.raises(UserError, match=r"data\.root=\"~nobody.*begins with ~ and a name that is no user's here"):
         config.load(overrides=["data=folder", "data.root=~nobody-of-this-name/videos"])

@@ -133,6 +133,10 @@ def merge_results(*sources: Path | str, results: Path | str | None = None) -> in
                 raise UserError(
                     f"{source}: holds no runs/<row>/<run>/config.yaml; name a results folder or a zip of one"
                 )
+            if others := len(list(folder.rglob("pretraining/*/*/config.yaml"))):
+                print(
+                    f"{source.name}: {others} runs without labels in pretraining/ are not copied; copy that folder yourself"
+                )
             for run in found:
                 faults = check_run(run) if run.finished else ["is not finished"]
                 told = f"refused: {'; '.join(faults)}" if faults else _take(run, results, source)

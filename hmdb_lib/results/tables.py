@@ -387,7 +387,8 @@ def write_study(table: pd.DataFrame, data: str, caption: str, stem: Path) -> lis
     stem.parent.mkdir(parents=True, exist_ok=True)
     shown = study_text(table, data)
     flat = shown.set_axis([": ".join(filter(None, names)) for names in shown.columns], axis=1)
-    escaped = caption.translate({ord(sign): rf"\{sign}" for sign in "_%#&$"})
+    signs = {sign: rf"\{sign}" for sign in "_%#&${}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escaped = caption.translate(str.maketrans(signs | {"\\": r"\textbackslash{}"}))
     latex = shown.to_latex(
         index=False, escape=True, multicolumn_format="c", caption=escaped, label=f"tab:{stem.name}", position="t"
     )

@@ -11,6 +11,7 @@ from hmdb_lib import environment
 from hmdb_lib.config import Config
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.video import VideoError, read_frames, scan
+from hmdb_lib.errors import UserError
 from hmdb_lib.plots import curves
 from hmdb_lib.plots.clips import contact_sheet
 from hmdb_lib.progress import Bar
@@ -105,7 +106,11 @@ def _draw(pairs: pd.DataFrame, thumbnails: dict[str, np.ndarray], stem: Path) ->
 
 def _tell_accuracy(config: Config, results: Path, suspects: Sequence[str] | set[str]) -> None:
     run = Run.of(config, results)
-    if not suspects or not (run.holds(config) and run.finished and "test" in run.summary):
+    try:
+        if not suspects or not (run.holds(config) and run.finished and "test" in run.summary):
+            return
+    except UserError as error:  # the pairs are found all the same
+        print(error)
         return
     predictions = run.predictions
     without = predictions[~predictions.video.isin(suspects)]

@@ -114,7 +114,7 @@ def _study(asked: argparse.Namespace) -> None:
 
     what = (asked.names, asked.splits, asked.seeds, _changes(asked))
     if asked.forecast:
-        study.forecast(*what, file=asked.config, hours=asked.hours)
+        study.forecast(*what, file=asked.config, hours=asked.hours, at_once=asked.at_once)
         return
     if asked.missing:
         print(*study.missing_commands(*what, file=asked.config), sep="\n")

@@ -161,11 +161,13 @@ def forecast(
     changes: Sequence[str] = (),
     file: Path = config.CONFIG,
     hours: float | None = None,
+    at_once: int = 1,
 ) -> None:
     """Print what `run` would cost here, in which order it goes, and what the table will tell apart after each round."""
     place = environment.place()
     jobs = plan(names, splits, seeds, changes, place, file)
-    tell_sessions(jobs, *look(jobs, place), hours or math.inf, place)
+    missing, expected = look(jobs, place)
+    tell_sessions(jobs, missing, [of_run / at_once for of_run in expected], hours or math.inf, place)
 
 
 def missing_commands(
@@ -360,6 +362,8 @@ def plan(
                 if "name" in given:
                     arguments.append(f"name={row}-{given['name']}")
                 experiment = config.load(row, arguments, file)
+                if experiment.train.objective == "masked":
+                    raise UserError(f"{row}: learns without labels, so that no table can hold it; hmdb train {row}")
                 told = ["--config", str(file.resolve())]
                 jobs.append(Job([row, *arguments, *told], experiment, Run.of(experiment, place.results)))
     return jobs

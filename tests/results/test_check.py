@@ -193,6 +193,14 @@ def test_folders_and_zip_files_are_merged_into_one_results_folder(results, tmp_p
     assert check_results(merged) == 0
 
 
+def test_runs_without_labels_are_told_not_to_be_merged(results, tmp_path, capsys):
+    folder = results / "pretraining/masked_hybrid/figures-split1-seed0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    assert cli.main(["results", "merge", str(results), "--to", str(tmp_path / "merged")]) == 0
+    assert "1 runs without labels in pretraining/ are not copied" in capsys.readouterr().out
+
+
 def test_two_machines_runs_of_one_seed_are_kept_apart_under_a_name_that_a_study_knows(results, tmp_path):
     other = tmp_path / "my kaggle"
     shutil.copytree(results / "runs", other / "runs")

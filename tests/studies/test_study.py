@@ -261,11 +261,21 @@ def test_the_time_left_is_taken_from_finished_runs_of_the_row(place, tiny_videos
         (["attention_dept"], [], "neither a table nor a row"),
         (["baseline"], ["seed=3"], "hmdb study takes seed from --seeds"),
         (["baseline"], ["train.epoch=3"], "the nearest is train.epochs"),
+        (["baseline", "masked_hybrid"], [], "masked_hybrid: learns without labels"),
     ],
 )
 def test_a_wrong_name_or_key_is_told_before_anything_starts(place, names, changes, told):
     with pytest.raises(UserError, match=told):
         study.run(names, [1], [0], changes)
+
+
+def test_a_caption_is_text_in_latex_whatever_signs_it_has(place, tiny_videos, tmp_path):
+    (job,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
+    pretend(job, 6)
+    frame = tables.study({"baseline": [job.run]}, "baseline")
+    files = tables.write_study(frame, "mine", r"data.group=(.+)_\d{2} ~ ^", tmp_path / "table")
+    caption = next(line for line in files[2].read_text().splitlines() if "caption" in line)
+    assert r"(.+)\_\textbackslash{}d\{2\} \textasciitilde{} \textasciicircum{}" in caption
 
 
 def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):

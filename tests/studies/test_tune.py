@@ -113,9 +113,9 @@ def test_each_split_is_tuned_for_itself_and_a_row_is_refused_on_another(changes,
     table = tune("baseline", splits=[1, 2], trials=1, changes=changes, file=file)
     assert table.index.tolist() == [("baseline_tuned", 1), ("baseline_tuned", 2)]
     (found,) = (place().results / "tuning").glob("*.yaml")
-    config.load("baseline_tuned", ["data.split=2"], found)
+    config.load("baseline_tuned", ["data=folder", "data.split=2"], found)
     with pytest.raises(UserError, match="tuned for split 1, 2, whose validation videos may be test videos of split 3"):
-        config.load("baseline_tuned", ["data.split=3"], found)
+        config.load("baseline_tuned", ["data=folder", "data.split=3"], found)
 
 
 def test_a_tuned_table_says_all_that_the_table_says_of_the_rows_it_was_tuned_from(changes, file):
