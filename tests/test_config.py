@@ -119,7 +119,7 @@ def test_the_row_that_a_file_names_is_applied(tmp_path):
 
 
 def test_two_rows_are_refused():
-    with pytest.raises(UserError, match="two rows are asked for, cross1_self1 and .baseline.; give one"):
+    with pytest.raises(UserError, match=r"two rows are asked for, cross1_self1 and .baseline.; give one"):
         config.load("cross1_self1", ["row=baseline"])
 
 
