@@ -45,15 +45,14 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
 
     `<table>.png`: accuracies with their intervals, a panel a data set. `<table>-<data>-curves.png`: loss and accuracy
     of training and validation, row by row. `<table>-<data>-confusion.png`: which classes the row that validation would
-    choose takes for which, its runs averaged, where sources are enough for an interval. `<table>-rows.png`: in what the rows of every table of
-    experiments.yaml differ.
-    `parameters.png`: what every row of them costs. The same results give the same bytes. Raises UserError where there is
-    no table.
+    choose takes for which, its runs averaged, where sources are enough for an interval. `<table>-rows.png`: in what the
+    rows of every table of experiments.yaml differ. `parameters.png`: what the rows cost, of tables at their own sizes
+    (without name=...) where there are any. The same results give the same bytes. Raises UserError where there is no table.
     """
     tables = read_tables(results)
     if not tables:
         raise UserError(f"{results / 'tables'}: no table yet; hmdb study makes them")
-    figures = {"parameters": parameters(tables)}
+    figures = {"parameters": parameters([table for table in tables if table.title in config.tables()] or tables)}
     for names in sorted({table.title for table in tables}):
         figures[names] = accuracies([table for table in tables if table.title == names])
     for name, rows in config.tables().items():
