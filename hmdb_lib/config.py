@@ -32,11 +32,10 @@ class Loader(LOADER):  # pyright: ignore[reportGeneralTypeIssues] - one of two c
         """Construct a mapping of keys that differ."""
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} stands twice, join both", key.start_mark
-                )
-            seen.add(key.value)
+            name = str(key.value)  # a list may be a key
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} stands twice, join both", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
@@ -439,21 +438,22 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
     """Load the experiment that `python train.py [row] [key=value ...]` runs.
 
     Later ones win: the repository's config.yaml for what `file` lacks (a run's own may be older than a key; a part of a
-    configuration lacks the parts `when_...` too); `file`; its `when_sample` part, if the sample data set is used, or its `when_sample_end_to_end` part, if moreover `quick` is
-    true or the row or an override is about the backbone (see `ABOUT_THE_BACKBONE`); the row's differences in
-    experiments.yaml; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
+    configuration lacks the parts `when_...` too); `file`; its `when_sample` part, if the sample data set is used, or its
+    `when_sample_end_to_end` part, if moreover `quick` is true or the row or an override is about the backbone (see
+    `ABOUT_THE_BACKBONE`); the row's differences in experiments.yaml, which `file` may name; the `when_quick` part, if `quick` is true; `overrides` such as `train.epochs=3`. A section's
     name alone stands for its first key: `data=folder`, `model=r3d_18`. `data.dataset: auto` becomes what this machine
     has. Raises UserError for anything that is not valid.
     """
     tree = read(file)
     for part in OF_EXPERIMENTS:
         tree.pop(part, None)
-    record = _is_whole(tree) and "when_quick" not in tree  # a run's own
+    whole = _is_whole(tree)
+    record = whole and "when_quick" not in tree  # a run's own
     for name, value in tree.items():
-        if _is_section(name) and not isinstance(value, dict):
+        if _section(name) and not isinstance(value, dict):
             raise UserError(f"{file.name}: {name}={_show(value)}: expected lines of 'key: value' below {name}")
-    in_part = set() if _is_whole(tree) else {key for key, _ in _flatten(tree)}
-    usual = {} if _is_whole(tree) else read(CONFIG)
+    in_part = set() if whole else {key for key, _ in _flatten(tree)}
+    usual = {} if whole else read(CONFIG)
     when = {}
     for part in ("when_sample", "when_sample_end_to_end", "when_quick"):
         own = part in tree
@@ -691,16 +691,14 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     (tree.setdefault(section, {}) if section else tree)[name] = value
 
 
-def _is_section(key: str) -> bool:
+def _section(key: str) -> type[Section] | None:
     section = Config.model_fields[key].annotation if key in Config.model_fields else None
-    return isinstance(section, type) and issubclass(section, Section)
+    return section if isinstance(section, type) and issubclass(section, Section) else None
 
 
 def _first_key(key: str) -> str:
-    section = Config.model_fields[key].annotation if key in Config.model_fields else None
-    if isinstance(section, type) and issubclass(section, Section):
-        return f"{key}.{next(iter(section.model_fields))}"
-    return key
+    section = _section(key)
+    return f"{key}.{next(iter(section.model_fields))}" if section else key
 
 
 def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:

@@ -33,13 +33,7 @@ def set_up() -> None:
 
     """
     _tell_errors_in_a_line()
-    own = ROOT / "pyproject.toml"  # which an installed package lacks
-    needed = (
-        tomllib.loads(own.read_text())["project"]["dependencies"]
-        if own.exists()
-        else importlib.metadata.requires("hmdb-lib")
-    )
-    missing = missing_packages(needed or ())
+    missing = missing_packages(requirements())
     if missing:
         print(f"installing {', '.join(missing)}")
         install(missing)
@@ -69,6 +63,14 @@ def set_up() -> None:
     free = shutil.disk_usage(there).free
     if free < RUN:
         print(f"only {free / 1e9:.1f} GB are free for results, and a run takes up to {RUN / 1e9:.0f}: {FREE_DISK}")
+
+
+def requirements() -> list[str]:
+    """List the project's requirements, from its checkout, or as it was installed."""
+    own = ROOT / "pyproject.toml"
+    if own.exists():
+        return tomllib.loads(own.read_text())["project"]["dependencies"]
+    return importlib.metadata.requires("hmdb-lib") or []
 
 
 def missing_packages(requirements: Iterable[str], keep: Sequence[str] = KEEP) -> list[str]:

@@ -17,7 +17,8 @@ def find_videos(folder: Path, depth: int | None = None) -> list[str]:
     """List the video files anywhere below `folder`, or exactly `depth` levels below it (2: `<class>/<video>`).
 
     Returns sorted paths relative to `folder`, with forward slashes. Linked folders are followed, each folder once on a
-    path; links to files that are gone are listed too. Hidden files and folders and those that operating systems and network disks add are skipped.
+    path; links to files that are gone are listed too. Hidden files and folders and those that operating systems and
+    network disks add are skipped.
     """
     found = _files(Path(folder), (), depth, frozenset())
     return sorted(path for path in found if is_video(path) and depth in (None, path.count("/") + 1))

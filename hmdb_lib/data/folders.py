@@ -248,7 +248,10 @@ def _role_of_list(stem: str) -> str | None:
 def _read_list(
     root: Path, file: Path, found: Sequence[str], below: Sequence[str], role: str | None
 ) -> pd.DataFrame | None:
-    """Read one list as path, label, role, and group where it has that column; None for a file that is none, which is told where its name says a part."""
+    """Read one list as path, label, role, and group where it has that column.
+
+    None for a file that is none, which is told where its name says a part.
+    """
     rows = _rows(file)
     if rows.empty:
         return None

@@ -180,6 +180,7 @@ class ClipData(L.LightningDataModule):
             evaluate.validation_clips,
             train.choose_on,
         )
+        self.test_crops = evaluate.crops
         self.balanced = train.sampler == "balanced"  # training draws each class as often
         self.workers = workers if isinstance(workers, int) else min(8, cores())
 
@@ -201,14 +202,14 @@ class ClipData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Load a few clips of each video of the part that chooses the epoch."""
-        return self._evaluation_loader(self.choose_on, self.validation_clips)
+        return self._evaluation_loader(self.choose_on, self.validation_clips, crops=1)
 
     def test_dataloader(self) -> DataLoader:
         """Load all the clips that each test video is judged by."""
-        return self._evaluation_loader("test", self.test_clips)
+        return self._evaluation_loader("test", self.test_clips, self.test_crops)
 
-    def _evaluation_loader(self, role: str, clips: int | str) -> DataLoader:
-        dataset = self._evaluation_clips(role, clips)
+    def _evaluation_loader(self, role: str, clips: int | str, crops: int) -> DataLoader:
+        dataset = self._evaluation_clips(role, clips, crops)
         rank, world = self._share()
         videos_at_once = max(1, self._own_batch() // clips) if isinstance(clips, int) else 1
         return self._loader(dataset, sampler=range(rank, len(dataset), world), batch_size=videos_at_once)
@@ -216,7 +217,7 @@ class ClipData(L.LightningDataModule):
     def _training_clips(self) -> Any:
         return TrainClips(self.tables["train"], self.source, self.rule)
 
-    def _evaluation_clips(self, role: str, clips: int | str) -> Any:
+    def _evaluation_clips(self, role: str, clips: int | str, crops: int) -> Any:  # the crops of clips are cut later
         return EvaluationClips(self.tables[role], self.source, self.rule, clips)
 
     def _epoch(self) -> int:

@@ -57,8 +57,9 @@ def find_groups(paths: Sequence[str], pattern: str | None = None) -> pd.Series:
         kind, source = by_name if by_name[1] else by_number
         if kind in NUMBERED:
             # Where a name is its folder's, or all that its folders hold, the number only counts the files.
-            counts = plain(source) not in several or plain(source) == plain(PurePosixPath(path).parent.name)
-            kind, source = ("", "") if counts else (kind, first.setdefault(plain(source), source))
+            name = plain(source)
+            only_counts = name not in several or name == plain(PurePosixPath(path).parent.name)
+            kind, source = ("", "") if only_counts else (kind, first.setdefault(name, source))
         told[kind] = told.get(kind, 0) + 1
         groups.append(source or path.removesuffix(PurePosixPath(path).suffix))
     _tell(groups, told, paths)

@@ -36,8 +36,6 @@ PLAYED = "libx264" if "libx264" in av.codecs_available else "mpeg4"  # browsers 
 
 # libav counts quantisers in units of 118 (FF_QP2LAMBDA).
 _QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
-
-
 _REORDERED = 16  # places: H.264 and HEVC hold so many frames back at most
 _LONG_GAP, _LONG_GAPS = 60, 1000  # seconds, and usual gaps; a recording of a screen that stands still may pause long
 

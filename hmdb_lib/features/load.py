@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from hmdb_lib.config import Config
 from hmdb_lib.data.loader import ClipData, Unreadable
@@ -52,21 +52,10 @@ class FeatureData(ClipData):
         for role, count, crops in judged:
             wanted = Wanted.judged(clips, clips.tables[role], config, count, crops)
             self.stored[f"{role} {count} {crops}"] = tokens.of(clips, wanted)
-        self.crops, self.test_crops = 1, evaluate.crops
         self.unreadable = tokens.unreadable
-
-    def val_dataloader(self) -> DataLoader:
-        """See `ClipData.val_dataloader`: one crop of each clip, also where the test part chooses the epoch."""
-        self.crops = 1
-        return super().val_dataloader()
-
-    def test_dataloader(self) -> DataLoader:
-        """See `ClipData.test_dataloader`: as many crops of each clip as the test judges by."""
-        self.crops = self.test_crops
-        return super().test_dataloader()
 
     def _training_clips(self) -> StoredClips:
         return StoredClips(self.tables["train"], self.stored["train"], self.unreadable)
 
-    def _evaluation_clips(self, role: str, clips: int | str) -> StoredClips:
-        return StoredClips(self.tables[role], self.stored[f"{role} {clips} {self.crops}"], self.unreadable)
+    def _evaluation_clips(self, role: str, clips: int | str, crops: int) -> StoredClips:
+        return StoredClips(self.tables[role], self.stored[f"{role} {clips} {crops}"], self.unreadable)

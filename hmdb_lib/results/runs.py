@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hmdb_lib.config import Config, load
+from hmdb_lib.config import Config, load, read
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import remove_dead_parts, whole_file
@@ -129,10 +129,10 @@ class Run:
 
         Its `.attrs` say which part was judged after each epoch, `part`: validation or test.
         """
-        file, config = self.folder / "metrics.csv", self.folder / "config.yaml"
+        file, own = self.folder / "metrics.csv", self.folder / "config.yaml"
         metrics = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["epoch"])
-        on_test = config.exists() and "choose_on: test" in config.read_text(encoding="utf-8")
-        metrics.attrs["part"] = "test" if on_test else "validation"
+        train = read(own).get("train", {}) if own.exists() else {}
+        metrics.attrs["part"] = train.get("choose_on", "validation")
         return metrics
 
     @property

@@ -54,8 +54,9 @@ def learning_curve(
         changes: of keys for every run, over what the arms say. Epochs, sources and names of runs follow from the above.
         file: another config.yaml under what the rows say.
 
-    The file is <results>/learning_curves/<arms>-<data>.csv (-frozen, -quick as of a table); its columns are in results/README.md. All predictions go to
-    one file beside it. What each run prints goes to log.txt in its folder. Raises UserError, after writing it, where runs failed.
+    The file is <results>/learning_curves/<arms>-<data>.csv (-frozen, -quick as of a table); its columns are in
+    results/README.md. All predictions go to one file beside it. What each run prints goes to log.txt in its folder.
+    Raises UserError, after writing it, where runs failed.
 
     Example:
         >>> arms = {"scratch": ("baseline", {"model.pretrained": "none"}), "kinetics": ("baseline", {})}

@@ -86,10 +86,11 @@ def _find(name: str, results: Path) -> tuple[tables.Written, str]:
     config, row = run.config, run.folder.parent.name
     frame = tables.study({row: [run]}, row)
     data, train = config.data, config.train
+    epoch = "the last epoch" if config.chosen_on == "last epoch" else f"epoch chosen on {config.chosen_on}"
     protocol = (
         f"{config.data.name}, split {data.split}, seed {config.seed}; backbone {config.model.backbone}, head "
         f"{config.model.head}, weights {config.model.pretrained}, frozen {config.model.frozen}; {train.epochs} epochs, "
-        f"clips of {data.frames} x {data.crop} x {data.crop}; {'the last epoch' if config.chosen_on == 'last epoch' else f'epoch chosen on {config.chosen_on}'}; a video is judged by "
+        f"clips of {data.frames} x {data.crop} x {data.crop}; {epoch}; a video is judged by "
         f"{config.evaluate.clips} clips."
     )
     return tables.Written(name, "", data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -268,31 +268,30 @@ def _suggest(trial: "Trial", key: str, of: Mapping[str, Any]) -> Any:
 
 
 def _write(
-    names: Sequence[str], searches: Iterable[Search], changes: Sequence[str], file: Path, folder: Path, count: int
+    names: Sequence[str], searches: Sequence[Search], changes: Sequence[str], file: Path, folder: Path, count: int
 ) -> pd.DataFrame:
     """Write the best settings of each row as rows of a configuration, and print the command that runs them."""
     given, lines = config.parse(changes), []
     kept = {key: value for key, value in given.items() if key not in study.TOLD_OTHERWISE}
     rows: dict[str, dict[str, Any]] = {}
+    tuned = {search.row: f"{search.row}_{given.get('name', 'tuned')}" for search in searches}
     for search in searches:
         best, first, split = search.best(count), search.done[0], search.job.config.data.split
         values = best.user_attrs["values"]
-        tuned = f"{search.row}_{given.get('name', 'tuned')}"
         own = config.find_row(search.row, file)
         tuned_before = own.pop("by_split", {}).get(split, {})
         question = f"{own.pop('question')} Tuned on validation, {count} trials."
         tried = {"trials": own.get("trials", 0) + count, "by_split": {}}
-        row = rows.setdefault(tuned, {"question": question} | own | kept | tried)
+        row = rows.setdefault(tuned[search.row], {"question": question} | own | kept | tried)
         row["by_split"][split] = {key: value for key, value in tuned_before.items() if key not in kept} | values
         accuracies = {"as_it_stands": first.user_attrs["accuracy"], "validation_accuracy": best.user_attrs["accuracy"]}
-        lines.append({"row": tuned, "split": split, "trials": row["trials"]} | accuracies | values)
+        lines.append({"row": tuned[search.row], "split": split, "trials": row["trials"]} | accuracies | values)
     jobs = [search.job for search in searches]
     target = folder / f"{study.stem(names, jobs, changes)}.yaml"
     table = f"{'+'.join(names)}_{given.get('name', 'tuned')}"
     tree = {} if file == config.CONFIG else config.read(file)
     tree["rows"] = tree.get("rows", {}) | rows
     if len(rows) > 1:
-        tuned = {search.row: f"{search.row}_{given.get('name', 'tuned')}" for search in searches}
         searched = [*dict.fromkeys(key for search in searches for key in search.space)]
         tree["tables"] = tree.get("tables", {}) | {table: _tuned_table(names, tuned, searched, file)}
     write_whole(target, yaml.safe_dump(tree, sort_keys=False))

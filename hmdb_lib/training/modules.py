@@ -149,7 +149,7 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the unreadable videos, and put the averaged weights of `train.ema` into a checkpoint of weights alone.
 
-        They are what validation judged. Lightning asks a callback for whole checkpoints only.
+        Validation judged those weights. Lightning asks a callback for whole checkpoints only.
         """
         checkpoint["unreadable"] = self.unreadable
         averaging = [call for call in self.trainer.callbacks if isinstance(call, WeightAveraging)]  # pyright: ignore[reportAttributeAccessIssue]

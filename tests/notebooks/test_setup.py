@@ -33,6 +33,13 @@ def test_a_torch_that_is_there_counts_as_good_whatever_its_version(monkeypatch):
     assert notebook.missing_packages(wanted) == ["numpy>=2", "tqdm>=4"]
 
 
+def test_an_installed_package_knows_its_requirements_without_its_checkout(tmp_path, monkeypatch):
+    of_checkout = notebook.missing_packages(notebook.requirements(), keep=())
+    monkeypatch.setattr(notebook, "ROOT", tmp_path)
+    assert any(requirement.startswith("lightning") for requirement in notebook.requirements())
+    assert notebook.missing_packages(notebook.requirements(), keep=()) == of_checkout
+
+
 def test_an_install_that_fails_is_one_line_that_says_what_to_click(monkeypatch):
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(UserError, match=r"^cannot install nowhere>=1 .*Internet on$"):

@@ -42,6 +42,12 @@ def test_a_copy_in_the_test_part_is_found_named_and_drawn(tiny_config, leaking, 
     assert stem.with_suffix(".png").exists()
 
 
+def test_pairs_are_found_though_the_rows_folder_holds_another_experiment(tiny_config, leaking, capsys):
+    training.train(tiny_config(data__root=leaking[0], train__epochs=1))
+    assert len(audit(tiny_config(data__root=leaking[0], train__epochs=2)))
+    assert "holds another experiment" in capsys.readouterr().out
+
+
 def test_the_command_lists_them_too(tiny_config, leaking, capsys):
     assert (
         main(["audit", "baseline", "data=folder", f"data.root={leaking[0]}", "data.workers=0", "--above", "0.9"]) == 0

@@ -69,6 +69,13 @@ def test_a_forecast_says_what_it_costs_what_it_shows_and_runs_nothing(place, tin
     assert not (place.results / "tables").exists()
 
 
+def test_a_forecast_counts_runs_that_go_at_once(place, tiny_videos, capsys):
+    changes = tiny(tiny_videos)
+    pretend(study.plan(["baseline"], [1], [0], changes, place)[0], 6, seconds=1800.0)
+    assert cli.main(["study", "baseline", "--seeds", "0", "1", "2", "--forecast", "--at-once", "2", *changes]) == 0
+    assert "after 0:30:00: split 1 seed 2 of all rows" in capsys.readouterr().out
+
+
 def test_tokens_of_a_frozen_backbone_are_counted_once(place, tiny_videos, monkeypatch):
     monkeypatch.setattr(study, "_measure", lambda *of: study.Seconds(10.0, 100.0))
     changes = [*tiny(tiny_videos), "model.frozen=all"]
