@@ -50,7 +50,7 @@ def _line(job: "Job") -> dict[str, Any]:
     epochs = job.run.metrics
     best = epochs["val_video_accuracy"].max() if "val_video_accuracy" in epochs else None
     test = job.run.summary.get("test", {}).get("accuracy") if job.run.finished else None
-    shares = {"best on validation, %": best, "test, %": test}
+    shares = {f"best epoch on {job.config.train.choose_on}, %": best, "test, %": test}
     return {"run": str(job), "epochs done": f"{len(epochs)} of {job.config.train.epochs}"} | {
         name: None if share is None else 100 * share for name, share in shares.items()
     }
