@@ -58,10 +58,6 @@ class Sources:
     attempts: int = 5
 
 
-class SourceError(UserError):
-    """Report that a source does not have what is wanted; another one may."""
-
-
 class Part(ABC):
     """Make one part of the data set, `Splits` or `Videos`. Each method `from_...` tries one source, or raises UserError.
 
@@ -115,14 +111,14 @@ class Part(ABC):
                 require_disk(self.place.parent, sum(file.file_size for file in members), f"{archive.name}, unpacked,")
                 packed.extractall(folder, members)
         except (zipfile.BadZipFile, zlib.error) as error:
-            raise SourceError(f"{archive}: damaged ({error})") from error
+            raise FetchError(f"{archive}: damaged ({error})") from error
         self._take(folder)
 
     def from_kaggle(self) -> None:
         """Link a mounted Kaggle input, which is read-only, because the working disk is small."""
         inputs = self.sources.kaggle
         if not inputs.is_dir():
-            raise SourceError(f"no {inputs} here")
+            raise FetchError(f"no {inputs} here")
         self._take(inputs, link=True)
 
     def from_laboratory(self) -> None:
@@ -137,7 +133,7 @@ class Part(ABC):
             info = self._ask_hub(repository)
             path = next((s.rfilename for s in info.siblings or () if PurePosixPath(s.rfilename).name == name), None)
             if not path:
-                raise SourceError(f"holds no {name}")
+                raise FetchError(f"holds no {name}")
             self._require_disk_for_archive()
             self._retry(lambda: self._download(repository, path, info.sha))
         return self.downloads / path
@@ -174,7 +170,7 @@ class Part(ABC):
         found = Counter(file.parents[self.depth - 1] for file in _files(inputs, self.ending, pictures))
         if not found:
             frames = f", but {pictures[0]} holds loose frames, which are no videos" if pictures else ""
-            raise SourceError(f"no *{self.ending} below {inputs}{frames}")
+            raise FetchError(f"no *{self.ending} below {inputs}{frames}")
         largest = found.most_common(1)[0][0]
         self._put(next((folder for folder in found if not self.problems(folder)), largest), link)
 
@@ -182,7 +178,7 @@ class Part(ABC):
         """Move or link `folder` to `place` if it is complete; only then is what was there removed."""
         problems = self.problems(folder)
         if problems:
-            raise SourceError(summary(problems))
+            raise FetchError(summary(problems))
         if self.place.is_symlink():
             self.place.unlink()
         elif self.place.exists():
@@ -251,7 +247,7 @@ class Videos(Part):
             found = Counter(file.parent.parent for file in files if file.suffix == self.ending)
             folder, count = max(found.items(), key=itemgetter(1), default=("", 0))
             if count < self.whole.videos:
-                raise SourceError(f"holds {count} videos, not {self.whole.videos}")
+                raise FetchError(f"holds {count} videos, not {self.whole.videos}")
             require_disk(self.place.parent, self.archive.size - _bytes(local), "the videos")
             how = {"repo_type": "dataset", "revision": info.sha, "local_dir": local, "allow_patterns": f"{folder}/*"}
             self._retry(lambda: self.hub.snapshot_download(repository, **how))
@@ -262,7 +258,7 @@ class Videos(Part):
         archive = self._from_hub(self.sources.zipped, "hmdb51.zip")
         try:
             self.from_archive(archive)
-        except (FetchError, SourceError):
+        except FetchError:
             archive.unlink()  # so that the next call downloads it again
             raise
 
@@ -293,13 +289,13 @@ def _files(folder: Path, ending: str, pictures: list[Path]) -> Iterator[Path]:
 
 @contextmanager
 def _hub_faults() -> Iterator[None]:
-    """Turn whatever goes wrong with the hub into a SourceError of one line."""
+    """Turn whatever goes wrong with the hub into a FetchError of one line."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # of requests, httpx or httpx2, by the version of huggingface_hub
-        raise SourceError(one_line(error)) from error
+        raise FetchError(one_line(error)) from error
 
 
 def _is_temporary(error: BaseException) -> bool:

@@ -25,15 +25,11 @@ _PROGRAMS = {
 }
 
 
-class UnpackError(UserError):
-    """Report an archive that is damaged or unsafe, or that nothing here can unpack."""
-
-
 def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | None = None) -> None:
     """Unpack `hmdb51_org.rar`, which holds one `<class>.rar` per class, to `videos/<class>/*.avi`.
 
     The class archives lie in `scratch/classes` until their class is complete, so that an interrupted call is continued.
-    `workers`: see `parallel_map`. Raises UnpackError, DiskError.
+    `workers`: see `parallel_map`. Raises UserError, DiskError.
     """
     classes = scratch / "classes"
     videos.mkdir(parents=True, exist_ok=True)
@@ -51,13 +47,13 @@ def unpack_videos(archive: Path, videos: Path, scratch: Path, workers: int | Non
 def unpack(archive: Path, target: Path, ending: str) -> None:
     """Unpack the one folder of `archive` that holds its `*<ending>` files to `target`, unless that is complete.
 
-    Raises DiskError, and UnpackError for an archive that is damaged, holds a link or a path outside the folder, or
+    Raises DiskError, and UserError for an archive that is damaged, holds a link or a path outside the folder, or
     does not have exactly one such folder.
     """
     sizes = _list(archive)
     holders = {path.parent for path in sizes if path.suffix == ending}
     if len(holders) != 1:
-        raise UnpackError(f"{archive}: expected one folder with {ending} files, found {len(holders)}")
+        raise UserError(f"{archive}: expected one folder with {ending} files, found {len(holders)}")
     holder = holders.pop()
     wanted = {path.name: size for path, size in sizes.items() if path.parent == holder}
     if wanted.items() <= _sizes(target).items():
@@ -71,7 +67,7 @@ def unpack(archive: Path, target: Path, ending: str) -> None:
         missing = wanted.items() - _sizes(part / holder).items()
         if missing:
             count = f"{len(missing)} of {len(wanted)}"
-            raise UnpackError(f"{archive}: {count} files did not come out, {min(missing)[0]} one of them")
+            raise UserError(f"{archive}: {count} files did not come out, {min(missing)[0]} one of them")
         if target.exists():
             shutil.rmtree(target)
         (part / holder).rename(target)
@@ -90,11 +86,11 @@ def _list(archive: Path) -> dict[PurePosixPath, int]:
         with rarfile.RarFile(archive) as rar:
             entries = rar.infolist()
     except rarfile.Error as error:
-        raise UnpackError(f"{archive}: not a whole RAR archive ({error})") from error
+        raise UserError(f"{archive}: not a whole RAR archive ({error})") from error
     sizes = {}
     for entry in entries:
         if entry.is_symlink() or entry.file_redir:
-            raise UnpackError(f"{archive}: refused, its entry {entry.filename!r} is a link")
+            raise UserError(f"{archive}: refused, its entry {entry.filename!r} is a link")
         path = _inside(archive, entry.filename)
         if entry.is_file():
             sizes[path] = entry.file_size
@@ -104,7 +100,7 @@ def _list(archive: Path) -> dict[PurePosixPath, int]:
 def _inside(archive: Path, name: str) -> PurePosixPath:
     path = PureWindowsPath(name)  # knows both kinds of slash, and drives
     if path.anchor or ":" in name or ".." in path.parts:
-        raise UnpackError(f"{archive}: refused, its entry {name!r} leads out of the folder")
+        raise UserError(f"{archive}: refused, its entry {name!r} leads out of the folder")
     return PurePosixPath(*path.parts)
 
 
@@ -125,8 +121,8 @@ def _extract(archive: Path, folder: Path) -> None:
             return None
         reasons.append(f"{program}: {' '.join(done.stderr.split())[-200:]}")
     if not reasons:
-        raise UnpackError(f"{archive}: nothing here unpacks RAR; pip install unrar2-cffi, or apt-get install unrar")
-    raise UnpackError(f"{archive}: could not be unpacked ({'; '.join(reasons)})")
+        raise UserError(f"{archive}: nothing here unpacks RAR; pip install unrar2-cffi, or apt-get install unrar")
+    raise UserError(f"{archive}: could not be unpacked ({'; '.join(reasons)})")
 
 
 def _extract_with_library(archive: Path, folder: Path) -> None:

@@ -11,7 +11,8 @@ from helpers.rar import write_hmdb51, write_rar
 from helpers.tiny_hmdb51 import SPLITS, VIDEOS, files_in, mount_small_disk
 
 from data_prep.hmdb51 import unpack as unpacking
-from data_prep.hmdb51.unpack import UnpackError, unpack, unpack_videos
+from data_prep.hmdb51.unpack import unpack, unpack_videos
+from hmdb_lib.errors import UserError
 from hmdb_lib.files import DiskError
 
 
@@ -45,7 +46,7 @@ def test_the_lists_folder_takes_the_name_of_the_target(tmp_path):
 @pytest.mark.parametrize("name", ["../x.avi", "wave/../../x.avi", "/tmp/x.avi", "C:\\x.avi", "C:x.avi", "..\\x.avi"])
 def test_an_entry_that_leads_out_of_the_folder_is_refused_by_name(tmp_path, name):
     archive = write_rar(tmp_path / "in" / "wave.rar", {"wave/good.avi": b"1", name: b"2"})
-    with pytest.raises(UnpackError, match="leads out") as told:
+    with pytest.raises(UserError, match="leads out") as told:
         unpack(archive, tmp_path / "in" / "wave", ".avi")
     assert repr(name.replace("\\", "/")) in str(told.value)
     assert list(files_in(tmp_path)) == ["in/wave.rar"]
@@ -53,7 +54,7 @@ def test_an_entry_that_leads_out_of_the_folder_is_refused_by_name(tmp_path, name
 
 def test_a_link_is_refused_by_name(tmp_path):
     archive = write_rar(tmp_path / "wave.rar", {"wave/good.avi": b"1"}, links={"wave/evil.avi": "/etc/passwd"})
-    with pytest.raises(UnpackError, match=r"'wave/evil\.avi' is a link"):
+    with pytest.raises(UserError, match=r"'wave/evil\.avi' is a link"):
         unpack(archive, tmp_path / "wave", ".avi")
     assert list(files_in(tmp_path)) == ["wave.rar"]
 
@@ -62,7 +63,7 @@ def test_a_link_is_refused_by_name(tmp_path):
 def test_a_damaged_archive_is_told_and_leaves_nothing(tmp_path, damage):
     archive = write_rar(tmp_path / "golf.rar", {n: c for n, c in VIDEOS.items() if n.startswith("golf")})
     archive.write_bytes(damage(archive.read_bytes()))
-    with pytest.raises(UnpackError, match=r"golf\.rar"):
+    with pytest.raises(UserError, match=r"golf\.rar"):
         unpack(archive, tmp_path / "golf", ".avi")
     assert list(files_in(tmp_path)) == ["golf.rar"]
 
@@ -72,7 +73,7 @@ def test_a_damaged_class_archive_is_told_and_the_good_classes_stay(tmp_path):
     unpack(outer, tmp_path / "scratch" / "classes", ".rar")
     wave = tmp_path / "scratch" / "classes" / "wave.rar"
     wave.write_bytes(wave.read_bytes()[:-5000])
-    with pytest.raises(UnpackError, match=r"wave\.rar"):
+    with pytest.raises(UserError, match=r"wave\.rar"):
         unpack_videos(outer, tmp_path / "videos", tmp_path / "scratch", workers=1)
     assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == ["golf"]
 
@@ -137,7 +138,7 @@ def test_too_small_a_disk_is_told_before_anything_is_written(small_disk, tmp_pat
 def test_without_any_unpacker_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(unpacking, "RarArchive", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UnpackError, match="pip install unrar2-cffi"):
+    with pytest.raises(UserError, match="pip install unrar2-cffi"):
         unpack(write_rar(tmp_path / "wave.rar", {"wave/a.avi": b"1"}), tmp_path / "wave", ".avi")
 
 
