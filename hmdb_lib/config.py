@@ -492,7 +492,7 @@ def load(row: str | None = None, overrides: Iterable[str] = (), file: Path = CON
         (f"{file.name}, when_quick", when["when_quick"], quick),
         ("command line", given, True),
     ]
-    known = set(_keys(Config))
+    known = _usual().keys()
     for place, changes, applies in layers:
         for key, value in changes.items():
             if key not in known:
@@ -561,7 +561,7 @@ def list_rows(*names: str, file: Path = CONFIG) -> dict[str, str]:
                 f"{name!r} is neither a table nor a row of experiments.yaml; the tables are {', '.join(groups)}, "
                 "and python train.py --help lists the rows"
             )
-    chosen = [row for name in names for row in groups.get(name, [name])] if names else known
+    chosen = [row for name in names for row in (groups[name]["rows"] if name in groups else [name])] if names else known
     return {row: (known[row] or {}).get("question", "") for row in chosen}
 
 
@@ -570,23 +570,14 @@ def rows(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
     return read(EXPERIMENTS)["rows"] | (read(file).get("rows") or {})
 
 
-def tables(file: Path = CONFIG) -> dict[str, list[str]]:
-    """List the rows of each table of experiments.yaml and `file`, in order."""
-    return {name: table["rows"] for name, table in _tables(file).items()}
-
-
-def find_table(name: str, file: Path = CONFIG) -> dict[str, Any]:
-    """Return all that experiments.yaml or `file` says of a table, see there; empty for another name."""
-    return _tables(file).get(name, {})
+def tables(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
+    """Read all that experiments.yaml and `file` say of their tables, see there."""
+    return read(EXPERIMENTS)["tables"] | (read(file).get("tables") or {})
 
 
 def of_tables(names: Iterable[str], key: str, file: Path = CONFIG) -> dict[str, Any]:
     """What the tables among some names say under a key, all together."""
-    return {name: value for table in names for name, value in find_table(table, file).get(key, {}).items()}
-
-
-def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    return read(EXPERIMENTS)["tables"] | (read(file).get("tables") or {})
+    return {name: value for table in names for name, value in tables(file).get(table, {}).get(key, {}).items()}
 
 
 def search_space(file: Path = CONFIG) -> dict[str, dict[str, Any]]:
@@ -628,10 +619,14 @@ def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     given = up_to_date(dict(_flatten(tree)))
     if _is_whole(tree) and "perceiver.train_cross" in given and given["model.head"] == "perceiver":  # from before
         given.setdefault("perceiver.start", "published")
-    for key, value in given.items():
+    for key, value in (_usual() | given).items():
         _put(current, key, value)
-    _fill(current, {key: value for key, value in read(CONFIG).items() if not key.startswith("when_")})
     return current
+
+
+def _usual() -> dict[str, Any]:
+    """Every key there is, and its value in the repository's config.yaml."""
+    return dict(_flatten({key: value for key, value in read(CONFIG).items() if not key.startswith("when_")}))
 
 
 def _is_whole(tree: Mapping[str, Any]) -> bool:
@@ -699,23 +694,6 @@ def _section(key: str) -> type[Section] | None:
 def _first_key(key: str) -> str:
     section = _section(key)
     return f"{key}.{next(iter(section.model_fields))}" if section else key
-
-
-def _keys(model: type[Section], prefix: str = "") -> Iterable[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def _fill(tree: dict[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Take from `defaults` what `tree` lacks, section by section."""
-    for key, value in defaults.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _fill(tree[key], value)
-        else:
-            tree.setdefault(key, value)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

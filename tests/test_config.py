@@ -203,7 +203,7 @@ def test_every_row_is_valid_asks_a_question_and_differs_only_in_known_keys(row):
 
 
 def test_every_row_of_a_table_exists():
-    assert {row for table in config.tables().values() for row in table} <= set(config.rows())
+    assert {row for table in config.tables().values() for row in table["rows"]} <= set(config.rows())
     assert not config.tables().keys() & config.rows().keys(), "a study could not tell which is meant"
 
 
@@ -213,7 +213,7 @@ OWN = {"row"}
 
 @pytest.mark.parametrize("name", config.tables())
 def test_rows_of_a_table_differ_in_the_keys_that_its_caption_names_and_in_no_other(name):
-    table = config.find_table(name)
+    table = config.tables()[name]
     first, *others = (config.load(row, ["data=hmdb51"]).flat() for row in table["rows"])
     differing = {key for key in first if any(row[key] != first[key] for row in others)}
     exceptions = table.get("besides", {})
@@ -223,7 +223,7 @@ def test_rows_of_a_table_differ_in_the_keys_that_its_caption_names_and_in_no_oth
 
 @pytest.mark.parametrize("name", config.tables())
 def test_all_that_a_table_says_of_its_rows_is_of_rows_that_it_has(name):
-    table = config.find_table(name)
+    table = config.tables()[name]
     assert table.keys() <= {"rows", "varies", "besides", "against", "judged", "note"}
     against = table.get("against", {})
     assert {*against, *table.get("judged", {}), *(row for rows in against.values() for row in rows)} <= {*table["rows"]}
@@ -231,14 +231,14 @@ def test_all_that_a_table_says_of_its_rows_is_of_rows_that_it_has(name):
 
 @pytest.mark.parametrize("name", ["longer", "denser", "compared"])
 def test_rows_are_held_against_a_row_of_equal_seconds_and_equal_frame_rate(name):
-    for reference, rows in config.find_table(name)["against"].items():
+    for reference, rows in config.tables()[name]["against"].items():
         spans = {(row.data.frames, row.data.clip_seconds) for row in map(config.load, [reference, *rows])}
         assert len(spans) == 1
 
 
 def test_longer_keeps_the_frame_rate_and_denser_the_seconds():
     longer, denser = (
-        [config.load(row, ["data=hmdb51"]).data for row in config.tables()[t]] for t in ("longer", "denser")
+        [config.load(row, ["data=hmdb51"]).data for row in config.tables()[t]["rows"]] for t in ("longer", "denser")
     )
     assert {data.frames / data.clip_seconds for data in longer} == {8.0}
     assert {data.clip_seconds for data in denser} == {2.0}

@@ -55,8 +55,10 @@ def draw(results: Path, folder: Path | None = None) -> list[Path]:
     figures = {"parameters": parameters([table for table in tables if table.title in config.tables()] or tables)}
     for names in sorted({table.title for table in tables}):
         figures[names] = accuracies([table for table in tables if table.title == names])
-    for name, rows in config.tables().items():
-        figures[f"{name}-rows"] = architecture.rows({row: config.load(row, ["data.dataset=hmdb51"]) for row in rows})
+    for name, table in config.tables().items():
+        figures[f"{name}-rows"] = architecture.rows(
+            {row: config.load(row, ["data.dataset=hmdb51"]) for row in table["rows"]}
+        )
     for table in tables:
         best = table.frame.index[table.frame.best_on_validation & table.frame.accuracy_low.notna()]
         for row in best:

@@ -503,7 +503,7 @@ def _caption(
         f"weights {first.model.pretrained}, clips of {data.frames} x {data.crop} x {data.crop} where a row says no other."
     ]
     for name in names:
-        table = config.find_table(name, file)
+        table = config.tables(file).get(name, {})
         besides = "".join(f"; {reason}: {', '.join(keys)}" for reason, keys in table.get("besides", {}).items())
         if "varies" in table:
             lines.append(f"Rows of {name} differ in {', '.join(table['varies'])}{besides}.")

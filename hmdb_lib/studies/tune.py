@@ -306,7 +306,7 @@ def _write(
 
 def _tuned_table(names: Sequence[str], tuned: Mapping[str, str], searched: Sequence[str], file: Path) -> dict[str, Any]:
     """Make the tables among `names` one of the tuned rows (`tuned`: row -> its new name), with all that they say."""
-    of = [config.find_table(name, file) for name in names]
+    of = [config.tables(file).get(name, {}) for name in names]
     told = {
         "note": " ".join(table["note"] for table in of if "note" in table),
         "against": {

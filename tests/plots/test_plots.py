@@ -40,7 +40,7 @@ FIGURES = {
     "attention_overlay_of_one_frame": lambda: plots_clips.attention_overlay(made_clip(1), np.ones((1, 4, 4))),
     "latent_sheet": lambda: plots_clips.latent_sheet(np.random.default_rng(0).random((8, 2, 7, 7))),
     "clip_to_classes": lambda: architecture.clip_to_classes({"clip": (3, 16, 112, 112), "CNN": (2, 7, 7, 512)}),
-    "rows": lambda: architecture.rows({row: config.load(row) for row in config.tables()["compared"]}),
+    "rows": lambda: architecture.rows({row: config.load(row) for row in config.tables()["compared"]["rows"]}),
     "batch_before_after": lambda: plots_clips.batch_before_after(*made_batch()),
     "batch_before_after_of_one": lambda: plots_clips.batch_before_after(*made_batch(1)),
 }

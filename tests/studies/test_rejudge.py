@@ -102,8 +102,8 @@ def test_a_study_judges_again_what_its_table_names_and_says_it_under_the_table(r
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
     monkeypatch.setattr(
         config,
-        "find_table",
-        lambda name, file: {"rows": ["baseline"], "varies": ["seed"], "judged": {"baseline": [MAJORITY]}},
+        "tables",
+        lambda file: {"any": {"rows": ["baseline"], "varies": ["seed"], "judged": {"baseline": [MAJORITY]}}},
     )
     job = study.Job([], run.config, run)
     study.judge_again(["any"], [job])
