@@ -2,23 +2,22 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm.contrib.concurrent import thread_map
 
 from hmdb_lib.config import Config, Data
 from hmdb_lib.data.folders import check_classes
 from hmdb_lib.data.loader import ClipData, Videos
-from hmdb_lib.data.parallel import parallel_map
 from hmdb_lib.data.splits import limit, limit_sources, limit_training, read_videos, video_folder
 from hmdb_lib.data.store import FrameStore, Source, store_name
 from hmdb_lib.data.video import Size, VideoError, read_frames, scan
 from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.progress import tell
+from hmdb_lib.progress import Bar, tell
 
 OFFICIAL_CLASSES, OFFICIAL = 51, {"train": 3570, "test": 1530}  # of each of HMDB51's three splits
 
@@ -40,16 +39,17 @@ def load(config: Config, place: Place) -> ClipData:
     # A user's own folder may hold another kind of manifest.csv.
     files = Videos(folder, Size.of(data), None if data.dataset == "folder" else root / "manifest.csv")
     source = choose_source(data.store, root, files, videos.path.tolist())
-    if data.on_error == "stop":
-        check_videos([folder / path for path in videos.path])
-    else:
-        known = source.opened if isinstance(source, FrameStore) else files.timelines
-        unknown = [path for path in videos.path if path not in known]
-        with ThreadPoolExecutor(cores()) as pool:  # libav decodes without Python's lock
-            # Not even the first frame can be read; damage further on shows in training.
-            first = partial(_fault, read=partial(read_frames, indices=[0]))
-            reasons = dict(zip(unknown, pool.map(first, (folder / path for path in unknown)), strict=True))
-        stop_at_loss(videos, {path: reason for path, reason in reasons.items() if reason}, data)
+    stop, known = data.on_error == "stop", source.opened if isinstance(source, FrameStore) else files.timelines
+    asked = [path for path in videos.path if stop or path not in known]
+    # Where it is skipped, not even the first frame can be read; damage further on shows in training.
+    fault = partial(_fault, read=scan if stop else partial(read_frames, indices=[0]))
+    how = {"max_workers": cores(), "desc": "checking videos", "disable": not stop, "tqdm_class": Bar}
+    reasons = thread_map(fault, [folder / path for path in asked], **how)  # libav decodes without Python's lock
+    lost = {path: reason for path, reason in zip(asked, reasons, strict=True) if reason}
+    if stop and lost:
+        told = "; ".join(list(lost.values())[:3])
+        raise UserError(f"{len(lost)} of {len(asked)} videos cannot be read (data.on_error: stop): {told}")
+    stop_at_loss(videos, lost, data)
     return ClipData(videos, source, config, folder=folder, identity=identity, absent=absent, shortfall=shortfall)
 
 
@@ -191,16 +191,7 @@ def choose_source(store: str, root: Path, videos: Videos, paths: list[str]) -> S
     return frames
 
 
-def check_videos(paths: list[Path]) -> None:
-    """Decode every file once, on all cores; raise UserError that counts and names those that cannot be read."""
-    reasons = [reason for reason in parallel_map(_fault, paths, None, "checking videos") if reason]
-    if reasons:
-        raise UserError(
-            f"{len(reasons)} of {len(paths)} videos cannot be read (data.on_error: stop): {'; '.join(reasons[:3])}"
-        )
-
-
-def _fault(path: Path, read: Callable[[Path], object] = scan) -> str | None:
+def _fault(path: Path, read: Callable[[Path], object]) -> str | None:
     """Tell why a file cannot be read."""
     try:
         read(path)
