@@ -2,7 +2,7 @@
 
 import filecmp
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +22,7 @@ CONVENTIONS = {
 }
 # Cuts of a video, numbered by whoever cut it. Where all files of a folder have one name, the number only counts them.
 NUMBERED = {
-    "name-part2": r"(.+?)[ ._-]*(?:part|pt|clip|scene|shot|seg|segment|cut)[ ._-]*\d+",
+    "name-part2": r"(?i)(.+?)[ ._-]*(?:part|pt|clip|scene|shot|seg|segment|cut)[ ._-]*\d+",
     "name (31)": r"(.+?) ?\(\d+\)",
     "name_31": r"(.+?)[ _-]\d+",
 }
@@ -34,7 +34,7 @@ def source_group(name: str) -> str:
 
     `name`: a file with or without folder and ending.
     """
-    return _by_convention(stem_of(name))[1] or name.removesuffix(PurePosixPath(name).suffix)
+    return _fit(CONVENTIONS, name)[1] or name.removesuffix(PurePosixPath(name).suffix)
 
 
 def find_groups(paths: Sequence[str], pattern: str | None = None) -> pd.Series:
@@ -46,8 +46,10 @@ def find_groups(paths: Sequence[str], pattern: str | None = None) -> pd.Series:
     """
     if pattern is not None:
         return _by_pattern(paths, pattern)
-    found: list[tuple[str, str]] = [_by_convention(stem_of(path)) for path in paths]
-    numbered = [_by_number(path) if not source else ("", "") for path, (_, source) in zip(paths, found, strict=True)]
+    found: list[tuple[str, str]] = [_fit(CONVENTIONS, path) for path in paths]
+    numbered = [
+        _fit(NUMBERED, path) if not source else ("", "") for path, (_, source) in zip(paths, found, strict=True)
+    ]
     beside: dict[PurePosixPath, set[str]] = {}  # the names of a folder's files, without their numbers
     for path, (_, source) in zip(paths, numbered, strict=True):
         beside.setdefault(PurePosixPath(path).parent, set()).add(plain(source) or plain(stem_of(path)))
@@ -142,17 +144,10 @@ def _by_pattern(paths: Sequence[str], pattern: str) -> pd.Series:
     return groups
 
 
-def _by_convention(stem: str) -> tuple[str, str]:
-    """Name of the convention and the source; both empty where none fits."""
-    for kind, pattern in CONVENTIONS.items():
-        if match := re.fullmatch(pattern, stem):
-            return kind, match[1]
-    return "", ""
-
-
-def _by_number(path: str) -> tuple[str, str]:
-    for kind, pattern in NUMBERED.items():
-        if match := re.fullmatch(pattern, stem_of(path), re.IGNORECASE):
+def _fit(patterns: Mapping[str, str], path: str) -> tuple[str, str]:
+    """Name of the first pattern that fits a file's name, and the source; both empty where none does."""
+    for kind, pattern in patterns.items():
+        if match := re.fullmatch(pattern, stem_of(path)):
             return kind, match[1]
     return "", ""
 
