@@ -58,18 +58,7 @@ def rollout(model: VideoModel, clips: Tensor) -> Tensor:
         raise UserError(f"attention rollout follows the head perceiver, not {head.name}; use grad_cam")
     tokens = model.backbone(clips)  # B T' H' W' C
     grid = tokens.shape[1:4]
-    calls: list[tuple[Attention, Tensor]] = []
-
-    def keep(attention: Attention, inputs: tuple[Tensor, Tensor]) -> None:
-        calls.append((attention, attention.weights(*inputs).float().mean(1)))  # B queries keys
-
-    hooks = [module.register_forward_pre_hook(keep) for module in head.modules() if isinstance(module, Attention)]
-    try:
-        head(tokens)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
+    calls = head.weights_of(tokens, [module for module in head.modules() if isinstance(module, Attention)])
     places = grid[0] * grid[1] * grid[2]
     crossing = {layer.attention for layer in head.cross}
     token = torch.zeros(len(clips), 1, places, device=clips.device)  # what the class token holds of each place

@@ -1,7 +1,8 @@
 """The published study's head: tokens read by a Perceiver (arXiv 2103.03206) of a few layers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import torch
@@ -354,6 +355,20 @@ class Perceiver(Head):
         return x
 
     @torch.no_grad()
+    def weights_of(self, tokens: Tensor, attentions: Iterable[Attention]) -> list[tuple[Attention, Tensor]]:
+        """Read tokens, and give what each of some attentions looks at, B queries keys, in the order of their calls."""
+        calls: list[tuple[Attention, Tensor]] = []
+
+        def keep(attention: Any, inputs: tuple[Tensor, Tensor]) -> None:
+            calls.append((attention, attention.weights(*inputs).float().mean(1)))
+
+        with ExitStack() as hooks:
+            for attention in attentions:
+                hooks.enter_context(attention.register_forward_pre_hook(keep))
+            self(tokens)
+        return calls
+
+    @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> list[Tensor]:
         """Give where the head looks: for each cross attention a map B N T' H' W'; each latent's map sums to 1.
 
@@ -361,18 +376,8 @@ class Perceiver(Head):
         token's in the last layer, B 1 T' H' W', the mean over heads, its share on itself left out.
         """
         layers: list[Any] = list(self.cross) or [self.layers[-1]]
-        maps: list[Tensor] = []
         _, *grid, _ = tokens.shape
-
-        def keep(attention: Attention, inputs: tuple[Tensor, Tensor]) -> None:
-            maps.append(attention.weights(*inputs).mean(1))  # B N M
-
-        hooks = [layer.attention.register_forward_pre_hook(keep) for layer in layers]
-        try:
-            self(tokens)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        maps = [weights for _, weights in self.weights_of(tokens, [layer.attention for layer in layers])]
         if not self.cross:
             maps = [attention[:, :, 1:] for attention in maps]
         if self.over_time:
