@@ -5,7 +5,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from packaging.requirements import Requirement
 
 from hmdb_lib import environment
 from hmdb_lib.data.video import read_frames, write_video
-from hmdb_lib.environment import IN_CHECKOUT, ROOT, Place, cores
+from hmdb_lib.environment import Place, cores
 from hmdb_lib.errors import FREE_DISK, UserError
 from hmdb_lib.files import is_there, report_refusals
 from hmdb_lib.models.device import choose_device, lacks_code
-from hmdb_lib.notebook import RUN, installed, missing_packages
+from hmdb_lib.notebook import RUN, installed, missing_packages, requirements
 
 TOLD = ("torch", "torchvision", "lightning", "transformers", "huggingface-hub", "av", "numpy", "pandas")
 
@@ -38,7 +37,7 @@ def examine(place: Place | None = None) -> int:
     usable = not (torch.cuda.is_available() and lacks_code())
     print(f"device: {choose_device('auto' if usable else 'cpu').reason}\nplace: {place.name}")
     checks: list[Callable[[], Iterable[str]]] = [
-        lambda: package_problems(_requirements()),
+        lambda: package_problems(requirements()),
         gpu_problems,
         lambda: folder_problems("data", place.data),
         lambda: folder_problems("results", place.results),
@@ -108,9 +107,3 @@ def video_problems() -> list[str]:
         write_video(Path(folder) / "grey.avi", np.full((2, 32, 32, 3), 128, np.uint8), 25)
         grey = read_frames(Path(folder) / "grey.avi", [1]).mean()
     return [] if abs(grey - 128) < 4 else [f"videos: a grey of 128 is read as {grey:.0f}; reinstall av"]
-
-
-def _requirements() -> list[str]:
-    if IN_CHECKOUT:
-        return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    return importlib.metadata.requires("hmdb-lib") or []

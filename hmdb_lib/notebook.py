@@ -69,7 +69,7 @@ def requirements() -> list[str]:
     """List the project's requirements, from its checkout, or as it was installed."""
     own = ROOT / "pyproject.toml"
     if own.exists():
-        return tomllib.loads(own.read_text())["project"]["dependencies"]
+        return tomllib.loads(own.read_text(encoding="utf-8"))["project"]["dependencies"]
     return importlib.metadata.requires("hmdb-lib") or []
 
 
