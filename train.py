@@ -2,7 +2,7 @@
 
 import sys
 
-from hmdb_lib.cli import train
+from hmdb_lib.cli import main
 
 if __name__ == "__main__":
-    sys.exit(train(sys.argv[1:]))
+    sys.exit(main(["train", *sys.argv[1:]]))

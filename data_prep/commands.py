@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hmdb_lib as hl
 from hmdb_lib.environment import shipped
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import report_refusals
@@ -22,12 +23,16 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     The parsed arguments hold `run`: a function that takes them and returns an exit code or None.
     """
 
-    def command(name: str, run: Callable[[argparse.Namespace], int | None], purpose: str) -> argparse.ArgumentParser:
+    def command(name: str, purpose: str, run: Callable[[argparse.Namespace], object]) -> argparse.ArgumentParser:
         parser = subparsers.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
         parser.set_defaults(run=run)
         return parser
 
-    parser = command("download", _download, "download HMDB51, unpack it and check that it is complete")
+    parser = command(
+        "download",
+        "download HMDB51, unpack it and check that it is complete",
+        lambda a: hl.get_hmdb51(a.root, a.archive, workers=a.workers),
+    )
     parser.add_argument("root", type=Path, help="folder for videos/, splits/ and manifest.csv")
     parser.add_argument(
         "--archive",
@@ -37,12 +42,12 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     _add_workers(parser, "processes that unpack")
 
-    parser = command("verify", _verify, "check that HMDB51 is complete and write its manifest")
+    parser = command("verify", "check that HMDB51 is complete and write its manifest", _verify)
     parser.add_argument("root", type=Path, help="folder with videos/ and splits/")
     parser.add_argument("--deep", action="store_true", help="decode every frame too")
     _add_workers(parser, "threads that read", "a few more than cores")
 
-    parser = command("extract", _extract, "decode every video once into a frame store, which training reads fast")
+    parser = command("extract", "decode every video once into a frame store, which training reads fast", _extract)
     parser.add_argument("root", type=Path, help="folder with videos/<class>/, or with class folders of videos")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
@@ -69,15 +74,19 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         "--part", type=_part, default=(1, 1), metavar="K/N", help="extract the K-th of N parts, for N machines"
     )
 
-    parser = command("pack", _pack, "pack prepared data into few large files, for another session")
+    parser = command(
+        "pack", "pack prepared data into few large files, for another session", lambda a: hl.pack(a.folder, a.to)
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="default: this machine's data folder")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: hmdb_packed beside the results, on Drive")
 
-    parser = command("unpack", _unpack, "bring packed data back to the local disk")
+    parser = command("unpack", "bring packed data back to the local disk", lambda a: hl.unpack(a.source, a.to))
     parser.add_argument("source", nargs="?", type=Path, help="default: where pack writes, or a Kaggle input")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: this machine's data folder")
 
-    parser = command("sample", _sample, "draw the sample data set")
+    parser = command(
+        "sample", "draw the sample data set", lambda a: hl.make_sample(a.root, a.seed, a.clips, workers=a.workers)
+    )
     parser.add_argument("root", type=Path, help="folder to make, with videos/, splits/ and manifest.csv")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
     parser.add_argument(
@@ -85,7 +94,11 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     )
     _add_workers(parser, "processes that draw")
 
-    parser = command("pairs", _pairs, "draw videos of two figures, to learn from before the real videos")
+    parser = command(
+        "pairs",
+        "draw videos of two figures, to learn from before the real videos",
+        lambda a: hl.make_pairs(a.root, a.seed, a.clips, a.classes, a.workers),
+    )
     parser.add_argument("root", type=Path, help="folder to make; train with data=folder data.root=<it>")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: %(default)s)")
     parser.add_argument(
@@ -98,7 +111,8 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def add_config(parser: argparse.ArgumentParser, *, row: bool = False) -> None:
-    """Add `--config FILE`, and before it a row where there is one."""
+    """Add `--config FILE`, and before it a row where there is one; the command takes key=value (see `cli.main`)."""
+    parser.set_defaults(keyed=True)
     if row:
         parser.add_argument("row", nargs="?", help="a row of experiments.yaml")
     told = "another config.yaml, a part of one, or a run's own"
@@ -119,9 +133,9 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
     try:
         with report_refusals():
-            code = arguments.run(arguments) or 0
+            code = arguments.run(arguments)
             sys.stdout.flush()
-        return code
+        return code if isinstance(code, int) else 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -131,12 +145,6 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(vars(arguments).get("stopped", "stopped"), file=sys.stderr)
         return 130
-
-
-def _download(arguments: argparse.Namespace) -> None:
-    from data_prep.hmdb51.download import get_hmdb51
-
-    get_hmdb51(arguments.root, arguments.archive, workers=arguments.workers)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -155,30 +163,6 @@ def _extract(arguments: argparse.Namespace) -> None:
     size = arguments.short_side or Size(height, width, not arguments.no_antialias)
     setting = Setting(size, None if arguments.raw else arguments.quality)
     extract(arguments.root, setting, arguments.to, arguments.workers, arguments.shards, arguments.part)
-
-
-def _pack(arguments: argparse.Namespace) -> None:
-    from data_prep.pack import pack
-
-    pack(arguments.folder, arguments.to)
-
-
-def _unpack(arguments: argparse.Namespace) -> None:
-    from data_prep.pack import unpack
-
-    unpack(arguments.source, arguments.to)
-
-
-def _sample(arguments: argparse.Namespace) -> None:
-    from data_prep.drawn.sample import make_sample
-
-    make_sample(arguments.root, arguments.seed, arguments.clips, workers=arguments.workers)
-
-
-def _pairs(arguments: argparse.Namespace) -> None:
-    from data_prep.drawn.pairs import make_pairs
-
-    make_pairs(arguments.root, arguments.seed, arguments.clips, arguments.classes, arguments.workers)
 
 
 def whole_number(text: str) -> int:

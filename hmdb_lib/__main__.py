@@ -2,7 +2,7 @@
 
 import sys
 
-from hmdb_lib.cli import entry
+from hmdb_lib.cli import main
 
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(main())

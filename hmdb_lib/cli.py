@@ -8,43 +8,24 @@ import sys
 from collections.abc import Sequence
 
 import data_prep.commands
+import hmdb_lib as hl
 import hmdb_lib.features.commands
 import hmdb_lib.inference.commands
 import hmdb_lib.studies.commands
 import hmdb_lib.training.commands
-from hmdb_lib import environment
 
 ROOMS = (hmdb_lib.training, hmdb_lib.studies, hmdb_lib.features, hmdb_lib.inference, data_prep)
-KEYED = (
-    "train",
-    "study",
-    "tune",
-    "rejudge",
-    "audit",
-    "features",
-    "probe",
-    "first-hour",
-)  # commands that take key=value
 
 
-def entry() -> int:
-    """Run the console script `hmdb`; returns the exit code."""
-    return main(sys.argv[1:])
-
-
-def train(argv: Sequence[str]) -> int:
-    """Run `python train.py [row] [key=value ...] [--config FILE]`; returns the exit code."""
-    return main(["train", *argv])
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run a command; returns 0, 2 for what a user can mend (told in one line on stderr), or 130 after Ctrl-C."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command (None: from the shell's arguments); returns 0, 2 for what a user can mend (told in one line on stderr), or 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="hmdb", description="Video-classification experiments on HMDB51.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for room in ROOMS:
         room.commands.add_commands(commands)
     doctor = commands.add_parser("doctor", help="print what this machine has, and what on it would fail")
-    doctor.set_defaults(run=_doctor)
+    doctor.set_defaults(run=lambda _: hl.examine())
     first_hour = commands.add_parser(
         "first-hour",
         help="check the machine, get HMDB51, probe, compare with the public board, train heads by budget",
@@ -54,22 +35,16 @@ def main(argv: Sequence[str]) -> int:
     first_hour.add_argument("--splits", nargs="+", type=int, default=[1, 2, 3], help="default: 1 2 3")
     hmdb_lib.training.commands.add_config(first_hour)
     first_hour.set_defaults(run=_first_hour, stopped="stopped; the same command goes on after the last step")
+    command = commands.choices.get(argv[0]) if argv else None
+    takes_keys = command is not None and command.get_default("keyed")
     # A key=value may stand anywhere, behind --seeds 0 1 2 too, which would take it for a seed.
-    keys = [word for word in argv if "=" in word and word[0] != "-"] if argv[:1] and argv[0] in KEYED else []
+    keys = [word for word in argv if "=" in word and word[0] != "-"] if takes_keys else []
     arguments = parser.parse_args([word for word in argv if word not in keys], argparse.Namespace(changes=keys))
     return data_prep.commands.run(arguments)
 
 
-def _doctor(arguments: argparse.Namespace) -> int:
-    from hmdb_lib import doctor  # noqa: PLC0415 - the help must not wait for torch
-
-    return doctor.examine(environment.place())
-
-
 def _first_hour(arguments: argparse.Namespace) -> int:
-    from hmdb_lib.studies.first_hour import first_hour  # noqa: PLC0415 - as above
-
-    would_fail = _doctor(arguments)
+    would_fail = hl.examine()
     given = {"changes": arguments.changes, "file": arguments.config}
-    findings = first_hour(hours=arguments.hours, splits=arguments.splits, **given)
+    findings = hl.first_hour(hours=arguments.hours, splits=arguments.splits, **given)
     return 2 if findings or would_fail else 0

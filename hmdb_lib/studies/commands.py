@@ -4,6 +4,7 @@
 import argparse
 from pathlib import Path
 
+import hmdb_lib as hl
 from data_prep.commands import add_config, whole_number
 from hmdb_lib.training.commands import GOES_ON
 
@@ -60,7 +61,7 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
         usage="hmdb rejudge RUN [evaluate.vote=majority] [evaluate.clips=N] [evaluate.crops=3] [data.root=FOLDER]",
     )
     again.add_argument("folder", metavar="RUN", help="a run's folder")
-    again.set_defaults(run=_rejudge)
+    again.set_defaults(run=_rejudge, keyed=True)
     audit = subparsers.add_parser(
         "audit",
         help="list near-duplicates between training, validation and test",
@@ -80,16 +81,16 @@ def add_commands(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser
     report = subparsers.add_parser("report", help="write one HTML file of a table or a run, to hand in or to print")
     report.add_argument("name", metavar="TABLE | RUN", help="of results/tables, or <row>/<run> of results/runs")
     report.add_argument("--to", type=Path, metavar="FILE", help="default: results/reports/<name>.html")
-    report.set_defaults(run=_report)
+    report.set_defaults(run=lambda asked: print(hl.write_report(asked.name, asked.to)))
     results = subparsers.add_parser("results", help="check that runs and tables add up, or merge results folders")
     of_results = results.add_subparsers(required=True, metavar="check | merge")
     check = of_results.add_parser("check", help="compute every number again from the predictions beside it")
     check.add_argument("folder", nargs="?", type=Path, help="a results folder; default: this machine's")
-    check.set_defaults(run=_check_results)
+    check.set_defaults(run=lambda asked: hl.check_results(asked.folder))
     merge = of_results.add_parser("merge", help="copy the finished runs of other folders or zip files into one")
     merge.add_argument("sources", nargs="+", type=Path, metavar="FOLDER | ZIP")
     merge.add_argument("--to", type=Path, metavar="FOLDER", help="a results folder; default: this machine's")
-    merge.set_defaults(run=_merge_results)
+    merge.set_defaults(run=lambda asked: hl.merge_results(*asked.sources, results=asked.to))
 
 
 def _changes(asked: argparse.Namespace) -> list[str]:
@@ -151,21 +152,3 @@ def _figures(asked: argparse.Namespace) -> None:
     from hmdb_lib.plots import figures
 
     print(*figures.draw(environment.place().results, asked.to), sep="\n")
-
-
-def _report(asked: argparse.Namespace) -> None:
-    from hmdb_lib.studies.report import write_report
-
-    print(write_report(asked.name, asked.to))
-
-
-def _check_results(asked: argparse.Namespace) -> int:
-    from hmdb_lib.results.check import check_results
-
-    return check_results(asked.folder)
-
-
-def _merge_results(asked: argparse.Namespace) -> int:
-    from hmdb_lib.results.check import merge_results
-
-    return merge_results(*asked.sources, results=asked.to)

@@ -145,7 +145,7 @@ def test_the_interval_of_calibration_holds_19_of_20_means_of_other_draws():
 
 def test_the_command_checks_the_machine_first_and_ends_with_2_for_a_finding(monkeypatch, capsys):
     given = {}
-    monkeypatch.setattr("hmdb_lib.doctor.examine", lambda place: 0)
+    monkeypatch.setattr("hmdb_lib.doctor.examine", lambda: 0)
     monkeypatch.setattr(hour, "first_hour", lambda **how: given.update(how) or ["finding: x"])
     assert cli.main(["first-hour", "--hours", "2", "--splits", "1", "seed=3"]) == 2
     assert (given["hours"], given["splits"], given["changes"]) == (2.0, [1], ["seed=3"])
