@@ -222,6 +222,20 @@ class TrainingModule(L.LightningModule):
                 self.logger.log_metrics({k: v for k, v in row.items() if v is not None}, step=self.current_epoch)
 
 
+def weighed_cross_entropy(logits: Tensor, targets: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Compute the mean cross entropy of clips to smoothed targets, each clip weighed as its class is.
+
+    `targets` are class numbers (B,) or shares (B, classes). torch weighs the smoothed target itself: there a rare class
+    draws most of what smoothing gives away, and of 19 videos to 1 the common ones are taught to be the rare class.
+    """
+    if weight is None:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    weight = weight.to(logits.device)
+    of_clip = weight[targets] if targets.ndim == 1 else targets @ weight  # B
+    each = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+    return (each * of_clip).sum() / of_clip.sum()
+
+
 class VideoClassifier(TrainingModule):
     """Train a model to tell classes apart.
 
@@ -264,9 +278,8 @@ class VideoClassifier(TrainingModule):
             return self.nothing()
         logits, targets = self.predict_training(batch)
         self._note("train", batch["videos"], batch["labels"], logits)
-        weight = None if self.weight is None else self.weight.to(logits.device)
         smoothing = self.config.train.label_smoothing
-        loss = F.cross_entropy(logits.float(), targets, weight, label_smoothing=smoothing)
+        loss = weighed_cross_entropy(logits.float(), targets, self.weight, smoothing)
         self.log("train_step_smoothed_loss" if smoothing else "train_step_loss", loss, prog_bar=True)
         self.stop_at_nonsense(loss)
         return loss

@@ -8,7 +8,7 @@ import torch
 from hmdb_lib import models
 from hmdb_lib.data.loader import EpochSampler
 from hmdb_lib.training import experiment as training
-from hmdb_lib.training.modules import VideoClassifier
+from hmdb_lib.training.modules import VideoClassifier, weighed_cross_entropy
 
 
 @pytest.fixture
@@ -82,3 +82,27 @@ def test_a_run_draws_its_classes_evenly_on_request(tiny_config, uneven_videos):
     numbers = [n for batch in data.train_dataloader() for n in batch["labels"].tolist()]
     assert len(numbers) == 4
     assert training.train(config).finished
+
+
+def test_smoothing_gives_a_rare_class_no_more_than_a_common_one():
+    """Of 60 common videos to 2 rare ones the weights of torch's own loss teach that a common video is a rare one."""
+    weight = torch.tensor([62 / 2 / 60, 62 / 2 / 2])
+    answer = torch.zeros(2, requires_grad=True)  # one answer for all videos of the common class
+    optimizer = torch.optim.LBFGS([answer], max_iter=50)
+
+    def loss():
+        optimizer.zero_grad()
+        found = weighed_cross_entropy(answer[None], torch.tensor([0]), weight, 0.1)
+        found.backward()
+        return found
+
+    optimizer.step(loss)
+    assert answer.softmax(0).tolist() == pytest.approx([0.95, 0.05], abs=1e-3)
+
+
+def test_mixed_clips_weigh_as_much_as_their_classes_do():
+    logits, weight = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0.5, 4.0])
+    shares = torch.tensor([[1.0, 0.0], [0.25, 0.75]])
+    each = -(shares * logits.log_softmax(1)).sum(1)
+    by_hand = (each[0] * 0.5 + each[1] * (0.125 + 3.0)) / (0.5 + 3.125)
+    assert weighed_cross_entropy(logits, shares, weight, 0.0).item() == pytest.approx(by_hand.item())
