@@ -76,17 +76,19 @@ class VideoScores:
     def summary(self) -> dict[str, float]:
         """Compute loss and accuracy per clip and per video; the losses are of probabilities, also where clips vote.
 
-        Where the classes are uneven, the accuracy by video averaged over classes too. Where an answer is right, the
-        probability that 19 of 20 right answers reach.
+        Where the classes are uneven, the accuracy by video averaged over classes too. Where an answer by the mean of the
+        clips is right, the probability that 19 of 20 right answers reach.
         """
         clips = self.clips()
         (_, clip_labels, probabilities), (_, labels, videos) = clips, self.videos()
-        is_right = videos.argmax(1) == labels
-        right, sure = pd.Series(is_right).groupby(labels), videos.max(1)[is_right]
+        right, means = pd.Series(videos.argmax(1) == labels).groupby(labels), _means(*clips)[2]
+        sure = means.max(1)[
+            means.argmax(1) == labels
+        ]  # predictions are means, also of a model that was judged by votes
         return {
             "clip_loss": nll(probabilities, clip_labels),
             "clip_accuracy": top_k(probabilities, clip_labels, 1),
-            "video_loss": nll(_means(*clips)[2], labels),
+            "video_loss": nll(means, labels),
             "video_accuracy": top_k(videos, labels, 1),
             **({"video_mean_class_accuracy": float(right.mean().mean())} if imbalance(labels) > UNEVEN else {}),
             **({"video_right_confidence": float(np.quantile(sure, UNSURE))} if len(sure) else {}),
@@ -116,11 +118,14 @@ def smoothing_floor(smoothing: float, classes: int) -> float:
 
 
 def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Compute the share of rows whose true class is among the k most probable."""
+    """Compute the share of rows whose true class is among the k most probable; a class without any share is none."""
     if not len(labels):
         return float("nan")
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(1).mean())
+    has_share = (
+        probabilities[np.arange(len(labels)), labels] > 0
+    )  # votes leave most classes without: alphabet ranks them
+    return float(((best == labels[:, None]).any(1) & has_share).mean())
 
 
 def read_only(predictions: pd.DataFrame) -> pd.DataFrame:

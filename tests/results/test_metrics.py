@@ -134,3 +134,20 @@ def test_the_share_of_variance_is_that_of_a_part_which_differs_between_clips_and
     assert variance_share(rest, rest) == 0
     assert variance_share(rest + random.normal(size=(5000, 1)), rest) == pytest.approx(0)  # every class alike
     assert variance_share(rest + np.array([1, 2, 3, 4]), rest) == pytest.approx(0)  # every clip alike
+
+
+def test_a_class_that_no_clip_voted_for_is_not_among_the_first_five():
+    scores = VideoScores(20, majority=True)
+    scores.add(np.arange(20), np.arange(20), np.eye(20)[[0] * 20])  # one clip a video, all for class 0
+    _, labels, shares = scores.videos()
+    assert top_k(shares, labels, 5) == 1 / 20
+
+
+def test_the_confidence_of_right_answers_is_that_of_means_also_where_clips_vote():
+    probabilities, labels = np.array([[0.7, 0.3], [0.6, 0.4], [0.4, 0.6]]), np.array([0, 0, 1])
+    confidences = []
+    for majority in (False, True):
+        scores = VideoScores(2, majority=majority)
+        scores.add(np.arange(3), labels, probabilities)
+        confidences.append(scores.summary()["video_right_confidence"])
+    assert confidences[0] == confidences[1] < 0.7
