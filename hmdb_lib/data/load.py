@@ -1,7 +1,9 @@
 """Load the data of a configuration: choose what frames are read from, check it, make the loaders."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,19 +116,36 @@ def _classes(given: list[str] | str | None) -> list[str] | None:
 def identify(videos: pd.DataFrame, folder: Path) -> dict[str, Any]:
     """Describe the data of a run, so that it is never taken for the run of others: data.json.
 
-    `parts` counts the videos of each part, `cut` tells whether the folds were cut here, and `sha256` is that of every
-    video's path, class, part and bytes.
+    `parts` counts the videos of each part, `cut` tells whether the folds were cut here, `sha256` is that of every
+    video's path, class, part and bytes, and `sources` that of every video's path and source.
     """
-    lines = sorted(
-        f"{path}\t{label}\t{role}\t{(folder / path).stat().st_size}"
-        for path, label, role in zip(videos.path, videos.label, videos.role, strict=True)
-    )
+    sizes = [str((folder / path).stat().st_size) for path in videos.path]
     return {
         "parts": {str(role): int(count) for role, count in videos.role.value_counts().sort_index().items()},
         "classes": sorted(videos.label.unique()),
         "cut": bool(videos.attrs["cut"]),
-        "sha256": hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest(),
+        "sha256": _sha256(videos.path, videos.label, videos.role, sizes),
+        "sources": _sha256(videos.path, videos.group),
     }
+
+
+def identity_now(config: Config, place: Place) -> dict[str, Any] | None:
+    """Describe the data that a configuration names now; None where they are not here, or cannot be used."""
+    root = data_root(config, place)
+    if not root.exists():
+        return None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            videos, *_ = read_table(config, place)
+            return identify(videos, video_folder(config.data.dataset, root))
+    except UserError:
+        return None
+
+
+def _sha256(*columns: Iterable[str]) -> str:
+    """Of a table's lines, in whatever order they are."""
+    lines = sorted(map("\t".join, zip(*columns, strict=True)))
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def stop_at_loss(videos: pd.DataFrame, lost: Mapping[str, str], data: Data) -> None:

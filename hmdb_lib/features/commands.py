@@ -47,13 +47,14 @@ def _probe(asked: argparse.Namespace) -> None:
     experiment = config.load(asked.row, ["model.frozen=all", "data.features=pooled", *asked.changes], asked.config)
     from hmdb_lib.features import probe
     from hmdb_lib.results.metrics import mean_beside
+    from hmdb_lib.results.statistics import videos_text
 
     if not asked.protocol:
         for name, line in probe.probe(experiment).iterrows():
             chosen = ", ".join(f"{key}={line[key]:g}" for key in ("C", "k") if line[key] > 0)
             beside = mean_beside({"imbalance": line.get("imbalance", 1), "test": line})
             interval = f"[{line['accuracy_low']:.3f}, {line['accuracy_high']:.3f}]{beside}"
-            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {line['videos']:.0f} videos, {chosen}")
+            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {videos_text(line)}, {chosen}")
         return
     accuracies = probe.probe_as_board(experiment)
     mean = accuracies.mean()

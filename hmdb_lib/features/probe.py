@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from data_prep.load import read_data
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config
+from hmdb_lib.data.load import identity_now, stop_at_loss
 from hmdb_lib.data.loader import ClipData
 from hmdb_lib.environment import Place
 from hmdb_lib.errors import UserError
@@ -74,14 +75,16 @@ def prepare(config: Config, place: Place) -> tuple[ClipData, models.VideoModel, 
 
 
 def pooled(data: ClipData, tokens: Tokens, config: Config) -> dict[str, Part]:
-    """Average the tokens of each video's `evaluate.clips` clips, by part; videos that cannot be read are left out."""
+    """Average the tokens of each video's `evaluate.clips` clips, by part; videos that cannot be read are left out.
+
+    Raises UserError where more of a part cannot be read than data.max_lost allows.
+    """
     parts = {}
     for role, videos in data.tables.items():
         wanted = Wanted.judged(data, videos, config, config.evaluate.clips, config.evaluate.crops)
         found = tokens.of(data, wanted)
+        stop_at_loss(videos, tokens.unreadable, config.data)
         kept = videos[videos.path.isin(found.keys())]
-        if kept.empty:
-            raise UserError(f"{data.folder}: none of the {len(videos)} {role} videos can be read")
         means = [found[path].float().mean((0, 1, 2, 3)) for path in kept.path]
         parts[role] = Part(torch.stack(means).numpy(), kept.target.to_numpy(), kept)
     return parts
@@ -108,6 +111,10 @@ def probe(config: Config) -> pd.DataFrame:
         told = "set data.validation_share above 0, and train.final_fit to false"
         raise UserError(f"probes choose C and k on the validation part; {told}")
     runs = {kind: Run.of(named(config, kind), place.results) for kind in PROBES}
+    now = identity_now(config, place)
+    for run in runs.values():
+        if now and (run.folder / "data.json").exists():
+            run.keep_data(now)
     if not all(run.holds(named(config, kind)) and run.finished for kind, run in runs.items()):
         data, model, tokens = prepare(config, place)
         _, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
@@ -141,10 +148,13 @@ def probe_as_board(config: Config) -> np.ndarray:
     """Judge as the public board of embeddings (MTEB) does: accuracies of ten draws, which are not recorded.
 
     Each draw takes 8 videos of each class out of those that train or validate, fits logistic regression (100 steps, no
-    scaling) on the averages of their tokens, and judges all test videos. Raises UserError.
+    scaling) on the averages of their tokens, and judges all test videos; one that cannot be read counts as wrong. Raises
+    UserError.
     """
     config = frozen(config)
     data, _, tokens = prepare(config, environment.place())
+    listed = data.listed("test")
+    seen.check(config.model.pretrained, listed, config.train.allow_seen)
     parts = pooled(data, tokens, config)
     train, labels = _together(parts)
     accuracies = []
@@ -152,7 +162,7 @@ def probe_as_board(config: Config) -> np.ndarray:
         order = np.random.default_rng((config.seed, draw)).permutation(len(labels))
         taken = np.concatenate([order[labels[order] == label][:EXAMPLES] for label in np.unique(labels)])
         model = _fitted(LogisticRegression(max_iter=STEPS), train[taken], labels[taken])
-        accuracies.append(float((model.predict(parts["test"].vectors) == parts["test"].labels).mean()))
+        accuracies.append(float((model.predict(parts["test"].vectors) == parts["test"].labels).sum()) / len(listed))
     return np.array(accuracies)
 
 

@@ -79,12 +79,18 @@ class Run:
         """Record which data the run is of, see `hmdb_lib.data.load.identify`.
 
         Raises UserError where it is of others. A run of an older release has no record and goes on, except where the
-        folds are cut, which older releases cut otherwise.
+        folds are cut, which older releases cut otherwise; what its record lacks is not compared.
         """
         file = self.folder / "data.json"
         if file.exists():
             before = json.loads(file.read_text(encoding="utf-8"))
-            if before != data:
+            differing = {key for key in before if before[key] != data.get(key)}
+            if differing == {"sources"}:
+                raise UserError(
+                    f"{self.folder}: was begun when the same videos had other sources, by which validation is cut and "
+                    "intervals are computed; train anew with name=..., or put the sources back as they were"
+                )
+            if differing:
                 there, now = (
                     f"{', '.join(f'{n} {part}' for part, n in of['parts'].items())} of {len(of['classes'])} classes"
                     for of in (before, data)

@@ -123,8 +123,20 @@ def range_text(low: float, high: float, sources: float | None, form: str) -> str
 
 
 def pool(predictions: dict[tuple[int, int], pd.DataFrame]) -> pd.DataFrame:
-    """Put the predictions of a row's runs, by (split, seed), into one table with these as its index."""
-    return pd.concat(predictions, names=["split", "seed"])
+    """Put the predictions of a row's runs, by (split, seed), into one table with these as its index.
+
+    Raises UserError where a video has another source in one run than in another: no interval could be computed.
+    """
+    table = pd.concat(predictions, names=["split", "seed"])
+    sources = table[["video", "group"]].drop_duplicates()
+    if (twice := sources[sources.video.duplicated()]).size:
+        video = twice.video.iloc[0]
+        first, second = sources.group[sources.video == video].iloc[:2]
+        raise UserError(
+            f"runs of one row know other sources of the same videos ({video} is of {first!r} in one, of {second!r} in "
+            "another); train those from before the change anew, under another name=..."
+        )
+    return table
 
 
 def seeds_of(predictions: pd.DataFrame) -> int:

@@ -66,7 +66,8 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Len
     A length is a number of frames, for `clips` clips spread over the video, or `all` for one clip from the video's
     first frame to its last. Returns a table with a line a length (accuracy with its interval, difference to the run's
     own length, seconds a video, reading included), and the predictions: columns as in predictions.csv, then `frames`
-    (the length) and `native_frames` (of the video). Raises UserError where the run or its videos are not there.
+    (the length) and `native_frames` (of the video). Raises UserError where the run or its videos are not there,
+    or where the data are no longer those that it was trained on.
 
     Example:
         >>> table, predictions = hl.judge_lengths(hl.find_run(), [16, 32, 64, "all"])
@@ -74,6 +75,7 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Len
     """
     classifier, config = Classifier.load(run.folder), run.config
     data = training.read_data(config, environment.place())
+    run.keep_data(data.identity)
     table, paths = data.listed("test"), data.files("test")
     own = config.data.frames
     parts, seconds, native = [], [], {}

@@ -1,7 +1,5 @@
 """Run one experiment from its configuration to its record: fit, resume, test, record. Lightning carries the loop."""
 
-import contextlib
-import io
 import logging
 import math
 import tempfile
@@ -22,9 +20,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from data_prep.load import read_data
 from hmdb_lib import environment, models
 from hmdb_lib.config import Config, load_config
-from hmdb_lib.data.load import data_root, identify, read_table, stop_at_loss
+from hmdb_lib.data.load import identity_now, stop_at_loss
 from hmdb_lib.data.loader import ClipData
-from hmdb_lib.data.splits import video_folder
 from hmdb_lib.errors import UserError
 from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
@@ -105,6 +102,7 @@ def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
                 "train.final_fit=true trains for as many epochs as a run without it chose on validation, and there is "
                 f"no finished one in {chosen.folder}; first run the same command with train.final_fit=false"
             )
+        check_data(Resolved(choosing, place, chosen, config.train.epochs))
         epochs = int(chosen.summary["best_epoch"]["epoch"]) + 1
         batch_size = chosen.config.train.batch_size
     if run.holds(config):
@@ -212,16 +210,8 @@ def check_data(resolved: Resolved) -> None:
 
     What is not on this machine, or cannot be read, is not compared; neither is a run without a record of its data.
     """
-    config, place = resolved.config, resolved.place
-    if not (resolved.run.folder / "data.json").exists() or not data_root(config, place).exists():
-        return
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            videos, *_ = read_table(config, place)
-            now = identify(videos, video_folder(config.data.dataset, data_root(config, place)))
-    except UserError:
-        return
-    resolved.run.keep_data(now)
+    if (resolved.run.folder / "data.json").exists() and (now := identity_now(resolved.config, resolved.place)):
+        resolved.run.keep_data(now)
 
 
 def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback], until: float) -> None:

@@ -1,5 +1,7 @@
 """Probes of a frozen backbone: what they choose, what they record, and the board's protocol."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,3 +138,48 @@ def test_what_is_computed_beforehand_is_what_training_asks_for(frozen_config, mo
     monkeypatch.setattr(Tokens, "_compute", lambda *of: pytest.fail("computed again"))
     torch.manual_seed(5)
     assert experiment.train(config).finished
+
+
+@pytest.fixture
+def own_videos(tiny_videos, tmp_path):
+    return shutil.copytree(tiny_videos, tmp_path / "own" / "tiny")
+
+
+def spoil_frames(root, role, monkeypatch):
+    """Tear the videos of a part behind their first frame, which is all that is looked at before."""
+    monkeypatch.setattr("hmdb_lib.data.load.read_frames", lambda path, indices: None)
+    index = pd.read_csv(root / "index.csv")
+    for path in index.path[index.split == role].iloc[:2]:
+        (root / path).write_text("this is not a video")
+
+
+def test_a_finished_probe_of_other_data_is_not_told_again(frozen_config, own_videos):
+    probe.probe(frozen_config(data__root=own_videos))
+    index = (own_videos / "index.csv").read_text()
+    swapped = index.replace(",test", ",x").replace(",train", ",test").replace(",x", ",train")
+    (own_videos / "index.csv").write_text(swapped)
+    with pytest.raises(UserError, match="is of other data"):
+        probe.probe(frozen_config(data__root=own_videos))
+
+
+def test_a_probe_stops_where_too_many_videos_cannot_be_read(frozen_config, own_videos, monkeypatch):
+    spoil_frames(own_videos, "test", monkeypatch)
+    for judge in (probe.probe, probe.probe_as_board):
+        with pytest.raises(UserError, match=r"2 of 4 test videos cannot be read, more than data\.max_lost=0\.05"):
+            judge(frozen_config(data__root=own_videos))
+
+
+def test_unreadable_test_videos_count_as_wrong_in_the_boards_protocol_too(
+    frozen_config, own_videos, monkeypatch, capsys
+):
+    spoil_frames(own_videos, "test", monkeypatch)
+    config = frozen_config(data__root=own_videos, data__max_lost=0.5)
+    assert probe.probe_as_board(config).tolist() == [0.5] * 10
+    assert main(["probe", "baseline", *words(config)]) == 0
+    assert "on 4 listed videos, of which 4 were there and 2 read (1.000 of these)" in capsys.readouterr().out
+
+
+def test_weights_that_have_seen_test_videos_are_refused_by_the_boards_protocol(frozen_config, monkeypatch):
+    monkeypatch.setattr(probe.seen, "check", lambda *of: (_ for _ in ()).throw(UserError("has learned from")))
+    with pytest.raises(UserError, match="has learned from"):
+        probe.probe_as_board(frozen_config())

@@ -60,3 +60,10 @@ def test_a_run_of_before_says_that_it_is_not_known(run, capsys):
     (run.folder / seen.FILE).unlink()
     assert seen.check(str(run.folder), VIDEOS, allowed=False) == ([], 0)
     assert "before runs kept the list" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["mine.ckpt", "weights.safetensors.pt"])
+def test_a_file_without_a_list_says_that_no_leak_can_be_seen(tmp_path, capsys, name):
+    (tmp_path / name).touch()
+    assert seen.check(str(tmp_path / name), VIDEOS, allowed=False) == ([], 0)
+    assert "holds no list of the videos it learned from" in capsys.readouterr().out

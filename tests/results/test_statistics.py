@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.made import made_predictions
 from scipy.stats import binom, norm, permutation_test
 
 from hmdb_lib.errors import UserError
@@ -273,3 +274,10 @@ def test_a_video_that_several_runs_judged_counts_once_by_their_mean():
     right, wrong = predictions([1, 1]), predictions([0, 0])
     once = average_videos(pool({(1, 0): right, (1, 1): wrong, (2, 0): wrong}))
     assert (once.video.tolist(), once.a.tolist()) == (["v0", "v1"], pytest.approx([1.1 / 3] * 2))
+
+
+def test_runs_of_one_row_that_know_other_sources_are_not_pooled():
+    table = made_predictions(8)
+    other = table.assign(group=table.video)
+    with pytest.raises(UserError, match=r"know other sources of the same videos \(v0 is of 'g0' in one, of 'v0' in"):
+        pool({(1, 0): table, (1, 1): other})

@@ -11,6 +11,7 @@ from helpers.finished_run import write_finished_run
 from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import Timeline, read_frames, scan, write_video
+from hmdb_lib.errors import UserError
 from hmdb_lib.inference.classifier import Classifier
 from hmdb_lib.results.runs import read_predictions
 from hmdb_lib.studies.clip_length import Lengths, judge_lengths, length_table
@@ -127,3 +128,13 @@ def test_the_mean_over_classes_stands_beside_the_accuracy_where_classes_are_unev
     uneven = uneven.assign(y=0.1, frames="8", native_frames=20)
     assert length_table(uneven, 8).mean_class_accuracy.tolist() == [0.5]
     assert "mean_class_accuracy" not in length_table(uneven[1:3].assign(label=["x", "y"]), 8)
+
+
+def test_videos_that_it_was_trained_on_are_not_judged_as_its_test_part(tiny_config, tmp_path, tiny_videos):
+    folder = shutil.copytree(tiny_videos, tmp_path / "videos")
+    run = write_finished_run(tiny_config("cross1_self1", **SMALL, data__root=folder), tmp_path / "run")
+    judge_lengths(run, [8])
+    index = (folder / "index.csv").read_text()
+    (folder / "index.csv").write_text(index.replace(",test", ",x").replace(",train", ",test").replace(",x", ",train"))
+    with pytest.raises(UserError, match=r"is of other data: 4 test, 8 train.* there, 8 test, 4 train.* now"):
+        judge_lengths(run, [8])

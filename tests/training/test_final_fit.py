@@ -61,3 +61,15 @@ def test_without_a_validation_part_the_last_epoch_is_tested(tiny_config, capsys)
     assert "epoch 1, the last" in told
     assert run.summary["best_epoch"]["epoch"] == 1
     assert run.metrics.filter(like="val_").isna().all(axis=None)
+
+
+def test_epochs_chosen_on_other_data_are_refused(trained_run, tiny_config, tmp_path, tiny_videos):
+    videos = shutil.copytree(tiny_videos, tmp_path / "own" / "tiny")
+    config = tiny_config(train__epochs=3, data__root=videos)
+    shutil.copytree(trained_run.folder, Run.of(config, tmp_path / "results").folder)
+    index = (videos / "index.csv").read_text()
+    (videos / "index.csv").write_text(
+        index.replace(",test", ",x").replace(",validation", ",test").replace(",x", ",validation")
+    )
+    with pytest.raises(UserError, match="is of other data"):
+        training.resolve(tiny_config(train__epochs=3, data__root=videos, train__final_fit="true"))

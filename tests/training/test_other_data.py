@@ -142,3 +142,24 @@ def test_with_one_test_video_in_twenty_unreadable_accuracy_is_over_all_twenty(ti
     assert (test["videos"], test["present"], test["read"]) == (20, 20, 19)
     assert test["accuracy"] == pytest.approx(test["accuracy_read"] * 19 / 20)
     assert "on 20 listed videos, of which 20 were there and 19 read" in capsys.readouterr().out
+
+
+def test_a_run_of_the_same_videos_with_other_sources_is_not_taken_for_ones_own(tiny_config, own_videos):
+    config = tiny_config(data__root=own_videos, train__epochs=1)
+    training.train(config)
+    index = own_videos / "index.csv"
+    index.write_text(index.read_text().replace("source3", "source2").replace("source7", "source6"))
+    with pytest.raises(UserError, match="was begun when the same videos had other sources"):
+        training.train(config)
+
+
+def test_a_run_from_before_sources_were_recorded_is_taken_as_before(
+    trained_run, tiny_experiment, tmp_path, monkeypatch
+):
+    results = shutil.copytree(trained_run.folder.parents[2], tmp_path / "results")
+    monkeypatch.setenv("HMDB_RESULTS", str(results))
+    record = next(results.rglob("data.json"))
+    kept = json.loads(record.read_text())
+    del kept["sources"]
+    record.write_text(json.dumps(kept))
+    assert training.train(tiny_experiment(train__epochs=3)).finished
