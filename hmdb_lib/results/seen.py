@@ -58,7 +58,13 @@ def _of(pretrained: str) -> list[str]:
             return []  # loading the weights says what is wrong with the file
         return about.get("facts", {}).get("seen") or []
     folder = path if path.is_dir() else path.parent.parent
-    if not path.exists() or not (folder / "config.yaml").exists():
+    if not path.exists():
+        return []
+    if not (folder / "config.yaml").exists():
+        print(
+            f"model.pretrained={pretrained}: holds no list of the videos it learned from, so that nobody can tell "
+            "whether it has seen test videos; of a model trained here name the run's folder, or a file of hmdb export"
+        )
         return []
     seen = read(folder)
     if seen is None:
