@@ -54,7 +54,7 @@ def _probe(asked: argparse.Namespace) -> None:
             chosen = ", ".join(f"{key}={line[key]:g}" for key in ("C", "k") if line[key] > 0)
             beside = mean_beside({"imbalance": line.get("imbalance", 1), "test": line})
             interval = f"[{line['accuracy_low']:.3f}, {line['accuracy_high']:.3f}]{beside}"
-            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {videos_text(line)}, {chosen}")
+            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {videos_text(line.to_dict())}, {chosen}")
         return
     accuracies = probe.probe_as_board(experiment)
     mean = accuracies.mean()
