@@ -111,17 +111,19 @@ def _tune(asked: argparse.Namespace) -> None:
 
 
 def _study(asked: argparse.Namespace) -> None:
+    from hmdb_lib import environment
     from hmdb_lib.studies import study
 
-    what = (asked.names, asked.splits, asked.seeds, _changes(asked))
-    if asked.forecast:
-        study.forecast(*what, file=asked.config, hours=asked.hours, at_once=asked.at_once)
-        return
-    if asked.missing:
-        print(*study.missing_commands(*what, file=asked.config), sep="\n")
+    what, place = {"splits": asked.splits, "seeds": asked.seeds, "changes": _changes(asked)}, environment.place()
+    if asked.forecast or asked.missing:
+        jobs = study.plan(asked.names, **what, place=place, file=asked.config)
+        if asked.missing:
+            print(*study.missing_commands(jobs), sep="\n")
+        else:
+            study.forecast(jobs, place, asked.hours, asked.at_once)
         return
     where = {"on": asked.on, "address": asked.address, "gpus": asked.gpus, "at_once": asked.at_once}
-    study.run(*what, file=asked.config, hours=asked.hours, **where)
+    study.run_study(*asked.names, **what, file=asked.config, hours=asked.hours, to_log=False, **where)
 
 
 def _rejudge(asked: argparse.Namespace) -> None:

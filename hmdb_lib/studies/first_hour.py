@@ -67,8 +67,8 @@ def first_hour(
     findings = steps.run("calibration", lambda: _calibrate(_frozen(CALIBRATION, 1, words, file)))
     left = (until - time.time()) / 3600
     if left > 0:
-        of_heads = [*words, "model.frozen=all"]
-        steps.run("heads", lambda: [str(study.run([HEADS], splits, [0], of_heads, file=file, to_log=True, hours=left))])
+        how = {"splits": splits, "frozen": True, "changes": words, "file": file, "hours": left}
+        steps.run("heads", lambda: [str(study.run_study(HEADS, **how))])
     else:
         print("heads: no time is left for them; the same call goes on")
     return [line for line in findings if line.startswith("finding")]

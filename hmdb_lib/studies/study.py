@@ -80,46 +80,6 @@ class StudyTable:
         return tables.study_styled(self.frame, self.data).to_html() + f"<p>{html.escape(self.caption)}</p>"
 
 
-def run(
-    names: Sequence[str],
-    splits: Sequence[int],
-    seeds: Sequence[int],
-    changes: Sequence[str] = (),
-    *,
-    file: Path = config.CONFIG,
-    to_log: bool = False,
-    on: str = "here",
-    address: str | None = None,
-    gpus: float | None = None,
-    at_once: int = 1,
-    hours: float | None = None,
-) -> StudyTable:
-    """Run what is missing of tables and rows of experiments.yaml on every split and seed, and write one table.
-
-    `changes` are key=value for every run, over what its row says; with name=x the runs are called <row>-x. `file` is
-    another config.yaml, or a part of one, under what the rows say. With `to_log` what a run prints goes to log.txt in
-    its folder, as a notebook wants it. `on` is here, one run after the other, or ray, as many at once as there is room
-    for: see `hmdb_lib.training.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
-    With `hours` no epoch is begun that would end later; the same call goes on.
-    Raises UserError: before anything starts where a name or a key is wrong, and at the end,
-    naming them, where runs failed.
-    """
-    place = environment.place()
-    until = time.time() + 3600 * hours if hours else math.inf
-    jobs = plan(names, splits, seeds, changes, place, file)
-    board = Board(jobs)
-    missing, expected = look(jobs, place, board.tell)
-    if hours:
-        tell_sessions(jobs, missing, [of_run / at_once for of_run in expected], hours, place)
-    how = {"to_log": to_log, "on": on, "address": address, "gpus": gpus, "at_once": at_once}
-    try:
-        finish(jobs, missing, expected, place, board, until=until, **how)
-        judge_again(names, jobs, file)
-    finally:
-        table = write(names, jobs, changes, place.results, file)
-    return table
-
-
 def run_study(
     *names: str,
     splits: Sequence[int] = (1,),
@@ -130,55 +90,52 @@ def run_study(
     hours: float | None = None,
     changes: Mapping[str, Any] | Sequence[str] = (),
     file: Path = config.CONFIG,
+    to_log: bool = True,
+    on: str = "here",
+    address: str | None = None,
+    gpus: float | None = None,
 ) -> StudyTable:
-    """Run what is missing of tables and rows of experiments.yaml, and return their table.
+    """Run what is missing of tables and rows of experiments.yaml on every split and seed; write and return one table.
 
-    What each run prints goes to log.txt in its folder. With `frozen` every head trains on the same stored tokens, with
-    `at_once` so many runs go on at once, each on a GPU of its own. The arguments are those of `hmdb study`; `changes` of
-    keys for every run are a mapping, or words as in the shell. Raises UserError.
+    With `to_log` what a run prints goes to log.txt in its folder, as a notebook wants it. With `frozen` every head
+    trains on the same stored tokens, with `at_once` so many runs go on at once, each on a GPU of its own. `changes` of
+    keys for every run, over what its row says, are a mapping, or words as in the shell; with name=x the runs are called
+    <row>-x. `file` is another config.yaml, or a part of one, under what the rows say. With `hours` no epoch is begun
+    that would end later; the same call goes on. `on` is here, one run after the other, or ray, as many at once as there
+    is room for: see `hmdb_lib.training.launch.on_ray` for `address` and `gpus` (None: 1 where there is a GPU).
+    Raises UserError: before anything starts where a name or a key is wrong, and at the end, naming them, where runs
+    failed.
 
     Example:
         >>> hl.run_study("attention_depth", splits=[1, 2, 3], changes={"train.epochs": 10})
 
     """
     words = config.as_overrides(changes) if isinstance(changes, Mapping) else list(changes)
-    return run(
-        names,
-        splits,
-        seeds,
-        [*words, *(["quick=true"] if quick else []), *(["model.frozen=all"] if frozen else [])],
-        file=file,
-        to_log=True,
-        at_once=at_once,
-        hours=hours,
-    )
-
-
-def forecast(
-    names: Sequence[str],
-    splits: Sequence[int],
-    seeds: Sequence[int],
-    changes: Sequence[str] = (),
-    file: Path = config.CONFIG,
-    hours: float | None = None,
-    at_once: int = 1,
-) -> None:
-    """Print what `run` would cost here, in which order it goes, and what the table will tell apart after each round."""
+    words += ["quick=true"] * quick + ["model.frozen=all"] * frozen
     place = environment.place()
-    jobs = plan(names, splits, seeds, changes, place, file)
+    until = time.time() + 3600 * hours if hours else math.inf
+    jobs = plan(names, splits, seeds, words, place, file)
+    board = Board(jobs)
+    missing, expected = look(jobs, place, board.tell)
+    if hours:
+        tell_sessions(jobs, missing, [of_run / at_once for of_run in expected], hours, place)
+    how = {"to_log": to_log, "on": on, "address": address, "gpus": gpus, "at_once": at_once}
+    try:
+        finish(jobs, missing, expected, place, board, until=until, **how)
+        judge_again(names, jobs, file)
+    finally:
+        table = write(names, jobs, words, place.results, file)
+    return table
+
+
+def forecast(jobs: Sequence[Job], place: environment.Place, hours: float | None = None, at_once: int = 1) -> None:
+    """Print what these runs would cost here, in which order, and what their table will tell apart after each round."""
     missing, expected = look(jobs, place)
     tell_sessions(jobs, missing, [of_run / at_once for of_run in expected], hours or math.inf, place)
 
 
-def missing_commands(
-    names: Sequence[str],
-    splits: Sequence[int],
-    seeds: Sequence[int],
-    changes: Sequence[str] = (),
-    file: Path = config.CONFIG,
-) -> list[str]:
-    """Write what of `run` is not finished here as commands, one a run, to be pasted on any machine."""
-    jobs = plan(names, splits, seeds, changes, environment.place(), file)
+def missing_commands(jobs: Sequence[Job]) -> list[str]:
+    """Write what of these runs is not finished here as commands, one a run, to be pasted on any machine."""
     usual = ["--config", str(config.CONFIG.resolve())]
     words = [job.arguments[: -2 * (job.arguments[-2:] == usual) or None] for job in _missing(jobs)]
     return [shlex.join(["hmdb", "train", *of_run]) for of_run in words]
@@ -234,7 +191,7 @@ def finish(
     at_once: int = 1,
     until: float = math.inf,
 ) -> None:
-    """Run the `missing` of `jobs`, as `run` says. Raises UserError that names those that failed, at the end."""
+    """Run the `missing` of `jobs`, as `run_study` says. Raises UserError that names those that failed, at the end."""
     together = on == "ray" or at_once > 1
     logged = to_log or together
     limit = [] if until == math.inf else ["--until", str(until)]

@@ -119,7 +119,7 @@ def test_a_study_starts_only_what_fits_and_says_what_is_left(place, tiny_videos,
 
     monkeypatch.setattr(launch, "train", train)
     monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1800.0] * len(missing))
-    table = study.run(["baseline"], [1], [0, 1, 2, 3, 4], tiny(tiny_videos), hours=1)
+    table = study.run_study("baseline", seeds=[0, 1, 2, 3, 4], changes=tiny(tiny_videos), hours=1)
     assert table.frame.runs.iloc[0] == 2
     assert "the time is up: 2 of 5 done, 2 sessions like this one left" in capsys.readouterr().out
 

@@ -61,8 +61,8 @@ class Machine:
         self.asked.append(f"{backbone.name} {source}")
         return {key.removeprefix(backbone.prefix): value for key, value in backbone.state_dict().items()}
 
-    def study(self, names, splits, seeds, changes, *, hours, **how):
-        self.asked.append(f"{names[0]} {hours:.0f} hours")
+    def study(self, name, *, hours, **how):
+        self.asked.append(f"{name} {hours:.0f} hours")
         return "the table"
 
 
@@ -75,7 +75,7 @@ def machine(tmp_path_factory):
         patch.setattr(hour, "get_hmdb51", lambda root: machine.asked.append("data") or write_hmdb51(root))
         for kind in (Backbone, VideoTransformer):
             patch.setattr(kind, "fetch", lambda self, source: machine.fetch(self, source))
-        patch.setattr(study, "run", machine.study)
+        patch.setattr(study, "run_study", machine.study)
         patch.setattr(hour, "measure_step", lambda experiment, classes, clips: {"seconds_judging": 10.0 * clips})
         yield machine
 

@@ -72,7 +72,7 @@ def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos
     changes = tiny(tiny_videos)
     for job in study.plan(["cross_and_self"], [1], [0, 1], changes, place):
         pretend(job, 6 + 3 * (job.config.row == "cross1") + job.config.seed)
-    files = study.run(["cross_and_self"], [1], [0, 1], changes).files
+    files = study.run_study("cross_and_self", seeds=[0, 1], changes=changes).files
     assert "6 runs, 6 of them finished" in capsys.readouterr().out
     name = tiny_videos.name
     assert [file.name for file in files] == [f"cross_and_self-{name}.{ending}" for ending in ("csv", "md", "tex")]
@@ -95,7 +95,7 @@ def test_a_table_for_people_has_an_interval_beside_every_difference_and_names_th
     jobs = study.plan(["cross1_self1", "self1"], [1], [0], changes, place)
     for job, right in zip(jobs, (6, 9), strict=True):
         pretend(job, right)
-    _, markdown, latex = (file.read_text() for file in study.run(["cross1_self1", "self1"], [1], [0], changes).files)
+    _, markdown, latex = (file.read_text() for file in study.run_study("cross1_self1", "self1", changes=changes).files)
     line = next(line for line in markdown.splitlines() if line.startswith("| self1"))
     assert "| 75.0 [" in line
     assert "| +25.0 [" in line
@@ -182,16 +182,16 @@ def test_a_row_whose_videos_are_cut_by_other_sources_is_not_set_off(place, tiny_
 def test_what_was_missing_of_the_data_stays_in_the_caption(place, tiny_videos):
     (job,) = study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)
     pretend(job, 6, shortfall="51 classes, 1,498 of 1,530 test videos: 32 missing")
-    caption = study.run(["baseline"], [1], [0], tiny(tiny_videos)).caption
+    caption = study.run_study("baseline", changes=tiny(tiny_videos)).caption
     assert "Of the data: 51 classes, 1,498 of 1,530 test videos: 32 missing." in caption
 
 
 def test_uneven_classes_have_their_mean_accuracy_in_the_table_and_the_commonest_class_beside_chance(place, tiny_videos):
     even, uneven = study.plan(["cross1_self1", "self1"], [1], [0], tiny(tiny_videos), place)
     pretend(even, 6, imbalance=2.0, commonest_class=0.5, classes=CLASSES)
-    assert "mean over classes" not in study.run(["cross1_self1"], [1], [0], tiny(tiny_videos)).files[1].read_text()
+    assert "mean over classes" not in study.run_study("cross1_self1", changes=tiny(tiny_videos)).files[1].read_text()
     pretend(uneven, 9, imbalance=3.0, commonest_class=0.7, classes=CLASSES)
-    told = study.run(["cross1_self1", "self1"], [1], [0], tiny(tiny_videos))
+    told = study.run_study("cross1_self1", "self1", changes=tiny(tiny_videos))
     assert told.frame.mean_class_accuracy.tolist() == [0.5, 0.75]
     shown = tables.study_text(told.frame, "x")
     assert shown["ours (x)", "mean over classes, %"].tolist() == ["50.0", "75.0"]
@@ -266,7 +266,7 @@ def test_the_time_left_is_taken_from_finished_runs_of_the_row(place, tiny_videos
 )
 def test_a_wrong_name_or_key_is_told_before_anything_starts(place, names, changes, told):
     with pytest.raises(UserError, match=told):
-        study.run(names, [1], [0], changes)
+        study.run_study(*names, changes=changes)
 
 
 def test_a_caption_is_text_in_latex_whatever_signs_it_has(place, tiny_videos, tmp_path):
@@ -301,7 +301,7 @@ def test_on_the_sample_all_rows_of_a_table_train_their_backbone_or_none_does(pla
 def test_another_experiment_is_not_mixed_into_a_table(place, tiny_videos):
     pretend(study.plan(["baseline"], [1], [0], tiny(tiny_videos), place)[0], 6)
     with pytest.raises(UserError, match=r"holds another experiment: train\.lr"):
-        study.run(["baseline"], [1], [0], tiny(tiny_videos, **{"train.lr": 0.5}))
+        study.run_study("baseline", changes=tiny(tiny_videos, **{"train.lr": 0.5}))
     named = study.plan(["baseline"], [1], [0], tiny(tiny_videos, **{"train.lr": 0.5, "name": "fast"}), place)[0]
     assert named.run.folder.parent.name == "baseline-fast"
 
@@ -312,7 +312,7 @@ def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place,
     # A crop of 72 pixels cannot be cut into VideoMAE's patches of 16.
     changes = tiny(tiny_videos, **{"data.resize": "[72,96]", "data.crop": 72})
     with pytest.raises(UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2"):
-        study.run(["videomae_small", "baseline"], [1], [0], changes)
+        study.run_study("videomae_small", "baseline", changes=changes)
     assert "[2/2] baseline split 1 seed 0; about 0:00:01 left" in capfd.readouterr().out
     table = pd.read_csv(next(place.results.glob("tables/*.csv")), index_col="row")
     assert table.runs.to_dict() == {"videomae_small": 0, "baseline": 1}
@@ -324,7 +324,7 @@ def test_quick_runs_train_in_this_process_each_told_in_its_log(place, tiny_video
     with pytest.raises(
         UserError, match=r"1 of 2 runs failed.*\n  videomae_small split 1 seed 0: exit code 2; see .*log"
     ):
-        study.run(["videomae_small", "baseline"], [1], [0], changes, to_log=True)
+        study.run_study("videomae_small", "baseline", changes=changes)
     refused, trained = (
         (place.results / f"runs/{row}/{tiny_videos.name}-split1-seed0-quick/log.txt").read_text()
         for row in ("videomae_small", "baseline")
@@ -390,7 +390,7 @@ def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(changes, who
     victim = place.results / "runs" / "baseline" / f"{tiny_videos.name}-split1-seed1"
     killer = threading.Thread(target=kill_when_it_has_an_epoch, args=(victim,))
     killer.start()
-    study.run(["baseline"], [1], [0, 1], changes, on="ray")
+    study.run_study("baseline", seeds=[0, 1], changes=changes, on="ray")
     killer.join()
     assert "resuming after epoch" in (victim / "log.txt").read_text()
     assert table_in(place.results) == whole
@@ -400,7 +400,7 @@ def test_a_study_on_ray_gives_the_same_table_though_a_run_is_killed(changes, who
 def test_two_runs_at_once_in_processes_of_their_own_give_the_same_table(changes, whole, place, monkeypatch):
     monkeypatch.setattr(study, "expect", lambda jobs, missing, place, tell: [1.0] * len(missing))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    study.run(["baseline"], [1], [0, 1], changes, at_once=2)
+    study.run_study("baseline", seeds=[0, 1], changes=changes, at_once=2)
     assert table_in(place.results) == whole
 
 
@@ -417,7 +417,9 @@ def kill_when_it_has_an_epoch(folder):
 @pytest.mark.parametrize("how", [["--config", "{file}"], ["--config={file}"]])
 def test_a_configuration_file_may_be_joined_to_its_option(tmp_path, monkeypatch, how):
     seen = {}
-    monkeypatch.setattr(study, "run", lambda *names, file, **more: seen.update(file=file, changes=names[3]))
+    monkeypatch.setattr(
+        study, "run_study", lambda *names, file, changes, **more: seen.update(file=file, changes=changes)
+    )
     file = tmp_path / "own.yaml"
     assert cli.main(["study", "baseline", *[word.format(file=file) for word in how], "train.lr=0.1"]) == 0
     assert seen == {"file": file, "changes": ["train.lr=0.1"]}
@@ -467,7 +469,7 @@ def own_table(place, tiny_videos, tmp_path):
     jobs = study.plan(["own"], [1], [0], tiny(tiny_videos), place, file)
     for job in jobs:
         pretend(job, 6)
-    return study.run(["own"], [1], [0], tiny(tiny_videos), file=file)
+    return study.run_study("own", changes=tiny(tiny_videos), file=file)
 
 
 def test_rows_of_a_table_of_ones_own_are_compared_with_the_row_that_it_names(own_table):

@@ -101,7 +101,7 @@ def test_the_best_row_gives_what_its_trial_gave_and_says_how_many_trials_it_took
         run = training.train(tuned)
         assert run.metrics.val_video_accuracy.max() == table.loc[(row, 1), "validation_accuracy"]
         assert run.summary["trials"] == 3
-    line = study.run(["baseline+cross1_self1_tuned"], [1], [0], [*again, "train.precision=fp32"], file=found)
+    line = study.run_study("baseline+cross1_self1_tuned", changes=[*again, "train.precision=fp32"], file=found)
     assert line.frame.trials.tolist() == [3, 3]
     assert "trials" in line.files[1].read_text().splitlines()[0]
     assert "settings that hmdb tune tried on the validation part" in line.caption
