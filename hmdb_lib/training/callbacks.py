@@ -32,23 +32,14 @@ class Progress(L.Callback):
         if self.bar is not None:
             self.bar.set_description(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", refresh=False)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count a batch of training."""
-        self._count(trainer)
+    def on_train_batch_end(self, trainer: L.Trainer, *batch: Any, **more: Any) -> None:
+        """Count a batch, one of validation or of the test too."""
+        if self.bar is not None:
+            told = {name: f"{value:.3f}" for name, value in trainer.progress_bar_metrics.items()}
+            self.bar.set_postfix(told, refresh=False)
+            self.bar.update()
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count a batch of validation."""
-        self._count(trainer)
+    on_validation_batch_end = on_test_batch_end = on_train_batch_end
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the batches of validation to the whole; Lightning counts them when the first one starts."""
@@ -61,25 +52,13 @@ class Progress(L.Callback):
         """Begin the test's bar."""
         self._open(trainer, "testing", 0)
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Count a batch of the test."""
-        self._count(trainer)
+    def teardown(self, *given: Any, **more: Any) -> None:
+        """Close the bar, after a fault too."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
-        self._close()
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Close the bar."""
-        self._close()
+    on_exception = teardown
 
     def _open(self, trainer: L.Trainer, name: str, epoch: int) -> None:
         if not trainer.is_global_zero:
@@ -88,17 +67,6 @@ class Progress(L.Callback):
         batches = int(sum(trainer.num_test_batches) if name == "testing" else trainer.num_training_batches)
         total = batches if name == "testing" else batches * (trainer.max_epochs or 1)
         self.bar = Bar(desc=name, total=total, initial=batches * epoch, unit="batches")
-
-    def _count(self, trainer: L.Trainer) -> None:
-        if self.bar is not None:
-            told = {name: f"{value:.3f}" for name, value in trainer.progress_bar_metrics.items()}
-            self.bar.set_postfix(told, refresh=False)
-            self.bar.update()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
 
 class Waiting(L.Callback):
@@ -115,16 +83,12 @@ class Waiting(L.Callback):
         self.first = self.end = None
         self.waited, self.batches = 0.0, 0
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, *batch: Any) -> None:
         """Count the wait for this batch."""
         if self.end is not None:
             self.waited += time.perf_counter() - self.end
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *batch: Any) -> None:
         """Start to wait; the first batch, which starts the workers, is not counted."""
         self.end = time.perf_counter()
         self.first = self.end if self.first is None else self.first
@@ -198,9 +162,7 @@ class LossScale(L.Callback):
 
     scale, skipped = math.inf, 0
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, *batch: Any) -> None:
         """Look at the scale after a step. Raises UserError where it has fallen below 1."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is None:
