@@ -60,9 +60,7 @@ def check_run(run: Run) -> list[str]:
         columns = {"classes": list(map(column_of, summary["classes"]))} if "classes" in summary else {}
         faults = _unlike("test.", summary["test"], _recomputed(run)) + _unlike("", summary | columns, _known(run))
         if (without := run.predictions_without_gate) is not None:
-            gain = compare(predictions, without)
-            told = {**{"difference": gain.difference, "p": gain.p}, "difference_low": gain.low}
-            faults += _unlike("attention.gate.", summary["attention"]["gate"], told | {"difference_high": gain.high})
+            faults += _unlike("attention.gate.", summary["attention"]["gate"], compare(predictions, without).columns())
     except (OSError, ValueError, LookupError, AttributeError, TypeError, UserError) as error:
         return [f"cannot be read: {type(error).__name__}: {error}"]
     belongs = Run.of(experiment, Path()).folder

@@ -27,6 +27,10 @@ class Interval(NamedTuple):
     high: float
     sources: int
 
+    def columns(self, sources: str = "sources") -> dict[str, float]:
+        """Return it as columns of a table; `sources`: what their number is called there."""
+        return {sources: self.sources, "accuracy": self.value, "accuracy_low": self.low, "accuracy_high": self.high}
+
 
 class Comparison(NamedTuple):
     """Hold how much more accurate the first of two is, as a share from -1 to 1, with its 95 % interval and p.
@@ -42,15 +46,14 @@ class Comparison(NamedTuple):
     of: int
     sources: int
 
+    def columns(self) -> dict[str, float]:
+        """Return the difference with its interval and p as columns of a table."""
+        return {"difference": self.difference, "difference_low": self.low, "difference_high": self.high, "p": self.p}
+
 
 def measure_test(predictions: pd.DataFrame) -> dict[str, float]:
     """Compute what summary.json says under `test` that predictions.csv alone can tell."""
-    accuracy = accuracy_interval(predictions)
-    return describe(predictions) | {
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
-        "sources": accuracy.sources,
-    }
+    return accuracy_interval(predictions).columns() | describe(predictions)
 
 
 def accuracy_interval(predictions: pd.DataFrame, spread: Spread | None = None) -> Interval:

@@ -228,18 +228,14 @@ def study(
         first = summaries.iloc[0]
         means = summaries.reindex(columns=[f"best_epoch.{name}" for name in EPOCH]).mean().set_axis(EPOCH)
         spread, spread_from = spreads[row]
-        accuracy = accuracy_interval(predictions, spread)
         lines[row] |= {
             "chosen_on": of_row[0].config.chosen_on,
             "trials": of_row[0].config.trials,
             "videos": predictions.video.nunique(),
-            "sources": accuracy.sources,
+            **accuracy_interval(predictions, spread).columns(),
             "train_loss": means.train_video_loss,
             "validation_loss": means.val_video_loss,
             "validation_accuracy": means.val_video_accuracy,
-            "accuracy": accuracy.value,
-            "accuracy_low": accuracy.low,
-            "accuracy_high": accuracy.high,
             "accuracy_spread": summaries["test.accuracy"].std(),
             "spread_between_runs": spread_from,
             "mean_class_accuracy": mean_class_accuracy(predictions),
@@ -264,20 +260,17 @@ def study(
         for way in ways:
             if all(way in of_run for of_run in again.values()):
                 by_way, own = (pool({run: of_run[one] for run, of_run in again.items()}) for one in (way, OWN_WAY))
-                accuracy = accuracy_interval(by_way, spread)
                 lines[f"{row}: {way}"] = {
                     **{"runs": len(of_row), "chosen_on": lines[row]["chosen_on"], "videos": by_way.video.nunique()},
-                    **{"sources": accuracy.sources, "accuracy": accuracy.value, "spread_between_runs": spread_from},
-                    **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+                    **accuracy_interval(by_way, spread).columns(),
+                    "spread_between_runs": spread_from,
                     **_against(row, compare(by_way, own)),
                 }
         if (averaged := averages.get(row)) is not None:
-            accuracy = accuracy_interval(averaged)
             name = f"{{}} ({seeds[row]} runs averaged)"
             line = lines[name.format(row)] = {
                 **{"runs": seeds[row] * averaged.index.nunique(), "videos": averaged.video.nunique()},
-                "sources": accuracy.sources,
-                **{"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
+                **accuracy_interval(averaged).columns(),
                 "mean_class_accuracy": mean_class_accuracy(averaged),
             }
             other = averages.get(to)
@@ -413,16 +406,8 @@ def pool_runs(runs: Sequence[Run], *, without_gate: bool = False) -> pd.DataFram
 
 
 def _against(reference: str, versus: Comparison) -> dict[str, Any]:
-    return {
-        "reference": reference,
-        "difference": versus.difference,
-        "difference_low": versus.low,
-        "difference_high": versus.high,
-        "difference_sources": versus.sources,
-        "p": versus.p,
-        "compared_videos": versus.videos,
-        "videos_of_either": versus.of,
-    }
+    told = {"reference": reference, "difference_sources": versus.sources}
+    return versus.columns() | told | {"compared_videos": versus.videos, "videos_of_either": versus.of}
 
 
 def _best_on_validation(table: pd.DataFrame) -> pd.Index:

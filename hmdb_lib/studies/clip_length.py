@@ -55,8 +55,7 @@ def length_table(predictions: pd.DataFrame, own: int) -> pd.DataFrame:
     for length, of_length in judged.items():
         versus = compare(_plain(of_length), _plain(judged[str(own)]))
         line = {"frames": length if length == "all" else int(str(length))} | _measured(of_length)
-        line |= {"difference": versus.difference}
-        lines.append(line | {"difference_low": versus.low, "difference_high": versus.high, "p": versus.p})
+        lines.append(line | versus.columns())
     return pd.DataFrame(lines)
 
 
@@ -97,12 +96,8 @@ def judge_lengths(run: Run, lengths: Sequence[int | str], clips: int = 1) -> Len
 
 
 def _measured(predictions: pd.DataFrame) -> dict[str, float]:
-    accuracy = accuracy_interval(_plain(predictions))
-    return {
-        **{"videos": len(predictions), "test_sources": accuracy.sources, "accuracy": accuracy.value},
-        **{"accuracy_low": accuracy.low, "accuracy_high": accuracy.high},
-        **mean_where_uneven(_plain(predictions)),
-    }
+    plain = _plain(predictions)
+    return {"videos": len(plain)} | accuracy_interval(plain).columns("test_sources") | mean_where_uneven(plain)
 
 
 def _plain(predictions: pd.DataFrame) -> pd.DataFrame:

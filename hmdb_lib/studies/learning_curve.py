@@ -157,19 +157,13 @@ def curve_table(asked: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
         line: dict[str, Any] = {"arm": arm, "sources": count, "runs": 0, "reference": reference}
         if (arm, count) in pools:
             pool, (spread, spread_from) = pools[arm, count], spreads[arm, count]
-            accuracy = accuracy_interval(pool, spread)
-            line |= {
-                "runs": len(pool.groupby(level=run)),
-                "videos": pool.video.nunique(),
-                "test_sources": accuracy.sources,
-            }
-            line |= {"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+            line |= {"runs": len(pool.groupby(level=run)), "videos": pool.video.nunique()}
+            line |= accuracy_interval(pool, spread).columns("test_sources")
             line |= {"spread_between_runs": spread_from} | mean_where_uneven(pool)
             if (reference, count) in pools:
                 both = (spread, spreads[reference, count][0])
                 versus = compare(pool, pools[reference, count], both, partial=True)
-                line |= {"difference": versus.difference, "difference_low": versus.low, "difference_high": versus.high}
-                line |= {"p": versus.p, "compared_videos": versus.videos}
+                line |= versus.columns() | {"compared_videos": versus.videos}
         lines.append(line)
     uneven = ["mean_class_accuracy"] if any("mean_class_accuracy" in line for line in lines) else []
     table = pd.DataFrame(lines).reindex(columns=[*COLUMNS, *uneven])

@@ -1,7 +1,6 @@
 """Judge a trained run in other ways (vote, clips, crops), without training it again."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -58,7 +57,13 @@ def rejudge(run: Run | Path | str, *ways: str) -> pd.DataFrame:
         numbers, _, probabilities = scores[cut].videos()
         found[way or OWN_WAY] = predictions_table(listed, probabilities, data.classes, numbers)
     judged = run.judged | found
-    table = pd.DataFrame([_line(way, judged[way], judged[OWN_WAY]) for way in judged])
+    lines = [
+        {"way": way, "videos": len(of_way)}
+        | accuracy_interval(of_way).columns("test_sources")
+        | compare(of_way, judged[OWN_WAY]).columns()
+        for way, of_way in judged.items()
+    ]
+    table = pd.DataFrame(lines)
     write_predictions(pd.concat(judged, names=["way"]).reset_index("way"), run.folder / "judged-predictions.csv.gz")
     write_whole(run.folder / "judged.csv", table.to_csv(index=False))
     return table
@@ -74,15 +79,3 @@ def _checked(way: str) -> list[str]:
         if _key(word) not in KEYS:
             raise UserError(f"rejudge: {word}: training has settled this; give {', '.join(KEYS)}, or train another run")
     return words
-
-
-def _line(way: str, predictions: pd.DataFrame, own: pd.DataFrame) -> dict[str, Any]:
-    accuracy, versus = accuracy_interval(predictions), compare(predictions, own)
-    line: dict[str, Any] = {
-        "way": way,
-        "videos": len(predictions),
-        "test_sources": accuracy.sources,
-        "accuracy": accuracy.value,
-    }
-    line |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high, "difference": versus.difference}
-    return line | {"difference_low": versus.low, "difference_high": versus.high, "p": versus.p}

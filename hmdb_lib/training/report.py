@@ -75,11 +75,10 @@ def _attention(
     entropy, shared = map(float, np.concatenate(module.spread).mean(0))
     told: dict[str, Any] = {"entropy": entropy, "shared": shared}
     if without is not None:
-        gain = compare(predictions, without)
         told["gate"] = {
             "variance_share": variance_share(*np.concatenate(module.logits, axis=1)),
-            **{"accuracy_without": accuracy_interval(without).value, "difference": gain.difference},
-            **{"difference_low": gain.low, "difference_high": gain.high, "p": gain.p},
+            "accuracy_without": accuracy_interval(without).value,
+            **compare(predictions, without).columns(),
         }
     return told
 
