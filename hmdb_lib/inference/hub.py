@@ -63,7 +63,7 @@ def card(trained: portable.Trained) -> ModelCard:
         metric_type="accuracy",
         metric_value=test["accuracy"],
     )
-    name = config.title
+    name, seen = config.title, hashlib.sha256("\n".join(facts.get("seen") or []).encode()).hexdigest()
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )
@@ -88,7 +88,7 @@ def card(trained: portable.Trained) -> ModelCard:
             else []
         ),
         *(
-            [f"- List of the videos it learned from (in the file, hashed): SHA-256 {_digest(facts['seen'])}."]
+            [f"- List of the videos it learned from (in the file, hashed): SHA-256 {seen}."]
             if facts.get("seen")
             else []
         ),
@@ -109,10 +109,6 @@ def card(trained: portable.Trained) -> ModelCard:
 def _check_name(repository: str) -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UserError(f"{repository}: is not <user>/<name>; the user, or the group, is part of a model's name")
-
-
-def _digest(seen: list[str]) -> str:
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
 
 
 @contextmanager

@@ -195,11 +195,6 @@ class Run:
             file.unlink(missing_ok=True)
 
 
-def without_final_fit(config: Config) -> Config:
-    """Name the experiment that chooses the epochs of a final fit; another one is its own."""
-    return config.changed("train", final_fit=False)
-
-
 def list_runs(results: Path | None = None, data: str | None = None, *, finished: bool = False) -> dict[str, Run]:
     """List the runs that have at least one epoch behind them by name, `<row>/<data>-split<k>-seed<s>`.
 

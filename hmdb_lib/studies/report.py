@@ -49,7 +49,7 @@ def write_report(name: str, to: Path | str | None = None) -> Path:
     content: dict[str, Any] = {
         "title": name,
         "questions": {
-            row: asked.get(_row(runs), {}).get("question", "not a row of experiments.yaml")
+            row: asked.get(runs[0].summary["row"], {}).get("question", "not a row of experiments.yaml")
             for row, runs in table.runs.items()
         },
         "claims": _claims(table),
@@ -94,10 +94,6 @@ def _find(name: str, results: Path) -> tuple[tables.Written, str]:
         f"{config.evaluate.clips} clips."
     )
     return tables.Written(name, "", data.name, "-frozen" * config.frozen, frame, {row: [run]}), protocol
-
-
-def _row(runs: list[Run]) -> str:
-    return str(runs[0].summary["row"])
 
 
 def _claims(table: tables.Written) -> list[str]:

@@ -31,7 +31,7 @@ from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.progress import in_notebook, quiet
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside
-from hmdb_lib.results.runs import Run, list_runs, without_final_fit
+from hmdb_lib.results.runs import Run, list_runs
 from hmdb_lib.results.statistics import videos_text
 from hmdb_lib.training import launch
 from hmdb_lib.training.batch_norm import SyncBatchNorm
@@ -95,7 +95,7 @@ def resolve(config: Config, place: environment.Place | None = None) -> Resolved:
     run, epochs = Run.of(config, place.results), config.train.epochs
     batch_size = config.train.batch_size
     if config.train.final_fit:
-        choosing = without_final_fit(config)
+        choosing = config.changed("train", final_fit=False)
         chosen = Run.of(choosing, place.results)
         if not (chosen.holds(choosing) and chosen.finished):
             raise UserError(
@@ -232,7 +232,8 @@ def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Ca
         print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
     module, data = _prepare(resolved, config, data, last.epochs if last else 0)
     module.seen_test = seen_test
-    _tell_precision(run, device)
+    if (precisions := run.precisions) and precisions[-1] != device.precision:
+        print(f"precision: {precisions[-1]} until now, {device.precision} from here on; metrics.csv has it by epoch")
     with _lightning(), faults_told(run):
         deadline = Deadline(until, _test_share(config, data) * module.tests)
         trainer = _trainer(resolved, config, module.monitor, [*callbacks, deadline])
@@ -312,12 +313,6 @@ def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device
             enable_model_summary=False,
         ).test(module, data, verbose=False)
     return module.scores["test"]
-
-
-def _tell_precision(run: Run, device: Device) -> None:
-    before = run.precisions
-    if before and before[-1] != device.precision:
-        print(f"precision: {before[-1]} until now, {device.precision} from here on; metrics.csv has it by epoch")
 
 
 def find_run(name: str | None = None, *, attention: bool = False) -> Run:
