@@ -6,8 +6,8 @@ recorded at the end. Lightning calls most of these methods.
 
 import time
 import uuid
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
@@ -30,10 +30,6 @@ from hmdb_lib.results.runs import Run
 from hmdb_lib.training import report
 from hmdb_lib.training.optim import make_optimizer, make_schedule
 
-if TYPE_CHECKING:
-    from hmdb_lib.data.loader import ClipData
-    from hmdb_lib.models.device import Device
-
 
 class DivergedError(UserError):
     """Report a loss that is not a finite number."""
@@ -48,6 +44,7 @@ class TrainingModule(L.LightningModule):
     monitor: ClassVar[str | None] = None  # the metric that chooses the best epoch; None: the last epoch
     tests: ClassVar[bool] = False  # whether the test part is judged
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
+    record: ClassVar[Callable[..., None]]  # what the finished run leaves, see `report`
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
         super().__init__()
@@ -70,10 +67,6 @@ class TrainingModule(L.LightningModule):
     def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
         """Prepare a built model for this objective; returns it with the names of its loaded parameters."""
         return model, loaded
-
-    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
-        """Write what the finished run leaves. `epoch` was tested, which took `seconds`."""
-        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Raise UserError, in all processes, where several machines do not share the run's folder.
@@ -245,6 +238,7 @@ class VideoClassifier(TrainingModule):
 
     monitor = "val_choice"
     tests = True
+    record = report.tested
     model: Any
 
     def __init__(self, config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()) -> None:
@@ -261,10 +255,6 @@ class VideoClassifier(TrainingModule):
             data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             counts = np.bincount(data.tables["train"].target, minlength=self.classes)
             self.weight = torch.tensor(counts.sum() / (counts > 0).sum() / counts.clip(1), dtype=torch.float32)
-
-    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
-        """Write summary, predictions and curves."""
-        report.tested(self, data, device, epoch, seconds)
 
     def on_train_epoch_start(self) -> None:
         """Reset train and validation scores."""
@@ -379,6 +369,7 @@ class MaskedModelling(TrainingModule):
     """Train a model to fill in the hidden part of clips. The loss is that of normalized pixels; 1: knows nothing."""
 
     betas = (0.9, 0.95)  # as its authors train (arXiv 2203.12602, table 8)
+    record = report.masked
     model: Masked
 
     @staticmethod
@@ -391,10 +382,6 @@ class MaskedModelling(TrainingModule):
             )
         masked = mask(model, config.data.frames, config.data.crop, config.train.mask)
         return masked, {f"encoder.{name}" for name in loaded}
-
-    def record(self, data: "ClipData", device: "Device", epoch: int, seconds: float) -> None:
-        """Write summary and a picture of reconstructions."""
-        report.masked(self, data, device)
 
     def training_step(self, batch: dict[str, Any], number: int) -> Tensor | None:
         """Compute the loss of random clips, hidden at other places each time."""

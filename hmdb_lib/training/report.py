@@ -52,7 +52,7 @@ def tested(module: "VideoClassifier", data: ClipData, device: Device, epoch: int
     )
 
 
-def masked(module: "MaskedModelling", data: ClipData, device: Device) -> None:
+def masked(module: "MaskedModelling", data: ClipData, device: Device, *test: Any) -> None:
     """Record a model that learned without labels, and print its reconstruction error in a line."""
     folder, epoch = module.run.folder, module.run.metrics.iloc[-1]
     module.run.finish(None, _summary(module, data, device) | {"last_epoch": epoch.to_dict()})
