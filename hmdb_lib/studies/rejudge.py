@@ -7,7 +7,6 @@ import pandas as pd
 from hmdb_lib import config, environment
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained
-from hmdb_lib.models.device import choose_device
 from hmdb_lib.results.metrics import predictions_table
 from hmdb_lib.results.runs import MACHINE_KEYS, OWN_WAY, Run, write_predictions, write_whole
 from hmdb_lib.results.statistics import accuracy_interval, compare
@@ -44,15 +43,15 @@ def rejudge(run: Run | Path | str, *ways: str) -> pd.DataFrame:
     if len(asked) == 1:
         raise UserError(f"{run.folder}: no way to judge it was given; give one or more such as {KEYS[2]}=majority")
     own = asked[""]
-    data = training.read_data(own, environment.place())
+    place = environment.place()
+    data = training.read_data(own, place)
     run.keep_data(data.identity)
-    device = choose_device(own.train.device, own.train.precision)
     listed, scores, found = data.listed("test"), {}, {}
     for way, judged_as in asked.items():
         evaluate = judged_as.evaluate
         cut = evaluate.clips, evaluate.crops
         if cut not in scores:
-            scores[cut] = training.judge(judged_as, model, data, device)
+            scores[cut] = training.judge(training.Resolved(judged_as, place, run, own.train.epochs), model, data)
         scores[cut].majority = evaluate.vote == "majority"
         numbers, _, probabilities = scores[cut].videos()
         found[way or OWN_WAY] = predictions_table(listed, probabilities, data.classes, numbers)

@@ -297,21 +297,13 @@ def train_unrecorded(resolved: Resolved, data: ClipData, callbacks: Sequence[L.C
     return data
 
 
-def judge(config: Config, model: torch.nn.Module, data: ClipData, device: Device) -> VideoScores:
-    """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`."""
+def judge(resolved: Resolved, model: torch.nn.Module, data: ClipData) -> VideoScores:
+    """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`, on one device."""
+    config = resolved.config.changed("train", devices=1, machines=1)
     data.test_clips = config.evaluate.clips
     module = VideoClassifier(config, models.channels_last(model))
     with _lightning():
-        L.Trainer(
-            accelerator=device.kind,
-            devices=1,
-            precision=PRECISION[device.precision],
-            logger=False,
-            callbacks=[Progress()],
-            enable_progress_bar=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        ).test(module, data, verbose=False)
+        _trainer(resolved, config, None, [Progress()], recorded=False).test(module, data, verbose=False)
     return module.scores["test"]
 
 

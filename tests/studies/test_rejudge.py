@@ -41,13 +41,22 @@ def test_its_own_way_gives_the_predictions_of_the_run_and_the_others_are_paired_
 def test_ways_with_the_same_clips_are_computed_once_and_earlier_ways_stay(run, monkeypatch):
     passes, judge = [], rejudging.training.judge
     monkeypatch.setattr(
-        rejudging.training, "judge", lambda way, *rest: passes.append(way.evaluate) or judge(way, *rest)
+        rejudging.training, "judge", lambda way, *rest: passes.append(way.config.evaluate) or judge(way, *rest)
     )
     rejudge(run, MAJORITY)
     assert len(passes) == 1
     rejudge(run, "evaluate.clips=1 evaluate.vote=majority")
     assert [way.clips for way in passes[1:]] == [2, 1]
     assert list(run.judged) == [OWN_WAY, MAJORITY, "evaluate.clips=1 evaluate.vote=majority"]
+
+
+def test_a_run_that_two_devices_trained_with_averaged_weights_and_patience_is_judged_on_one(run):
+    how = run.config.changed("train", devices=2, ema=0.9, patience=3, sync_batch_norm=True)
+    (run.folder / "config.yaml").write_text(how.to_yaml())
+    before = {file: file.read_bytes() for file in run.folder.rglob("*") if file.is_file()}
+    rejudge(run, MAJORITY)
+    pd.testing.assert_frame_equal(run.judged[OWN_WAY], run.predictions, atol=1e-4)
+    assert {file: file.read_bytes() for file in before} == before
 
 
 def test_the_command_judges_each_way_and_all_together(run, capsys):
