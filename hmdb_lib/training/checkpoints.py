@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -79,23 +79,16 @@ class EventLog(TensorBoardLogger):
             raise
 
 
-class Checkpoint(NamedTuple):
-    """Hold a checkpoint's file, and how many epochs it has."""
-
-    file: Path
-    epochs: int
-
-
-def newest_whole(run: Run) -> Checkpoint | None:
-    """Find the checkpoint to resume from, or None; a torn one is printed and passed over."""
+def newest_whole(run: Run) -> tuple[Path | None, int]:
+    """Find the checkpoint to resume from, or None, and how many epochs it has; a torn one is printed and passed over."""
     there = [file for file in (run.last, run.previous) if file.exists()]
     for file in there:
         try:
-            return Checkpoint(file, read_torch(file)["epoch"] + 1)
+            return file, read_torch(file)["epoch"] + 1
         except UserError as error:
             told = f"{file}: torn ({type(error.__cause__).__name__})"
             print(f"{told}; going back to the checkpoint before it, or to the start")
-    return None
+    return None, 0
 
 
 @contextmanager

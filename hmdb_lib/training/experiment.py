@@ -145,29 +145,29 @@ def train(config: Config, *, live: bool = False, callbacks: Sequence[L.Callback]
         return _started(resolved, callbacks, until, live)
     device = resolved.device
     if config.train.batch_size == "auto":
-        config = config.changed("train", batch_size=find_batch_size(config, device))
+        resolved = replace(resolved, config=config.changed("train", batch_size=find_batch_size(config, device)))
     print(f"{device.reason}\nresults: {run.folder}")
     local = resolved.place.local
     if not local or (config.train.devices, config.train.machines) != (1, 1):
-        return _trained(resolved, config, callbacks, until, live)
+        return _trained(resolved, callbacks, until, live)
     mirror = Mirror(Run.of(config, local).folder, run.folder)
     mirror.fetch()
     resolved = replace(resolved, run=Run(mirror.local))
     try:
         if resolved.state != "finished":  # but not mirrored, when the other disk was away
-            _trained(resolved, config, [*callbacks, mirror], until, live)
+            _trained(resolved, [*callbacks, mirror], until, live)
     finally:
         run = mirror.close()
     return run
 
 
-def _trained(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback], until: float, live: bool) -> Run:
+def _trained(resolved: Resolved, callbacks: Sequence[L.Callback], until: float, live: bool) -> Run:
     if live:
         callbacks = [*callbacks, LiveCurves(resolved.run)]
     is_new = resolved.state == "new"
-    run = Run.start(config, resolved.run.folder.parents[2])
+    run = Run.start(resolved.config, resolved.run.folder.parents[2])
     try:
-        _fit_and_record(resolved, config, callbacks, until)
+        _fit_and_record(resolved, callbacks, until)
     except BaseException as error:
         if is_new:
             run.abandon()
@@ -214,35 +214,35 @@ def check_data(resolved: Resolved) -> None:
         resolved.run.keep_data(now)
 
 
-def _fit_and_record(resolved: Resolved, config: Config, callbacks: Sequence[L.Callback], until: float) -> None:
-    run, device = resolved.run, resolved.device
+def _fit_and_record(resolved: Resolved, callbacks: Sequence[L.Callback], until: float) -> None:
+    config, run, device = resolved.config, resolved.run, resolved.device
     L.seed_everything(config.seed, verbose=False)
     data = read_data(config, resolved.place)
     run.keep_data(data.identity)
     before, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
     learned = {"train", *(["validation"] if "validation" in data.tables else []), config.train.choose_on}
     seen.record(run, pd.concat([data.tables[role] for role in sorted(learned) if role in data.tables]), before)
-    last = newest_whole(run)
+    last, epochs = newest_whole(run)
     if last and not run.best.exists():
         raise UserError(
             f"{run.best}: is missing, and the run cannot be tested without it; put it back, or remove {run.folder} to "
             "train anew"
         )
     if last:
-        print(f"resuming after epoch {last.epochs} of {resolved.epochs}")
-    module, data = _prepare(resolved, config, data, last.epochs if last else 0)
+        print(f"resuming after epoch {epochs} of {resolved.epochs}")
+    module, data = _prepare(resolved, data, epochs)
     module.seen_test = seen_test
     if (precisions := run.precisions) and precisions[-1] != device.precision:
         print(f"precision: {precisions[-1]} until now, {device.precision} from here on; metrics.csv has it by epoch")
     with _lightning(), faults_told(run):
         deadline = Deadline(until, _test_share(config, data) * module.tests)
-        trainer = _trainer(resolved, config, module.monitor, [*callbacks, deadline])
+        trainer = _trainer(resolved, module.monitor, [*callbacks, deadline])
         if int(config.train.batch_size) % trainer.world_size:
             raise UserError(
                 f"train.batch_size={config.train.batch_size} cannot be shared evenly by {trainer.world_size} devices; "
                 "give a multiple of them"
             )
-        trainer.fit(module, data, ckpt_path=last and last.file, weights_only=True)
+        trainer.fit(module, data, ckpt_path=last, weights_only=True)
         if deadline.reached:
             print(f"the time is up after epoch {len(run.metrics)} of {resolved.epochs}; the same command goes on")
             return
@@ -265,9 +265,9 @@ def _test_share(config: Config, data: ClipData) -> float:
     return len(parts["test"]) * test * evaluate.crops / judged if judged else 0.0
 
 
-def _prepare(resolved: Resolved, config: Config, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:
+def _prepare(resolved: Resolved, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:
     """Build the module that trains an experiment, and its data: stored tokens where the backbone is frozen."""
-    kind = module_of(config)
+    config, kind = resolved.config, module_of(resolved.config)
     model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
     if not epochs_done or epochs_done < config.train.frozen_epochs or config.frozen:
@@ -289,21 +289,21 @@ def train_unrecorded(resolved: Resolved, data: ClipData, callbacks: Sequence[L.C
     metrics.csv in the run's folder has the epochs. Returns the data that were trained on: given again, stored tokens are
     not read anew. Raises UserError.
     """
-    config = resolved.config
-    L.seed_everything(config.seed, verbose=False)
-    module, data = _prepare(resolved, config, data, 0)
+    L.seed_everything(resolved.config.seed, verbose=False)
+    module, data = _prepare(resolved, data, 0)
     with _lightning(), faults_told(resolved.run):
-        _trainer(resolved, config, module.monitor, callbacks, recorded=False).fit(module, data)
+        _trainer(resolved, module.monitor, callbacks, recorded=False).fit(module, data)
     return data
 
 
 def judge(resolved: Resolved, model: torch.nn.Module, data: ClipData) -> VideoScores:
     """Judge the test part of loaded data with a trained model, by the clips and crops of `evaluate`, on one device."""
-    config = resolved.config.changed("train", devices=1, machines=1)
+    resolved = replace(resolved, config=resolved.config.changed("train", devices=1, machines=1))
+    config = resolved.config
     data.test_clips = config.evaluate.clips
     module = VideoClassifier(config, models.channels_last(model))
     with _lightning():
-        _trainer(resolved, config, None, [Progress()], recorded=False).test(module, data, verbose=False)
+        _trainer(resolved, None, [Progress()], recorded=False).test(module, data, verbose=False)
     return module.scores["test"]
 
 
@@ -357,14 +357,9 @@ def load_data(config: Config) -> ClipData:
 
 
 def _trainer(
-    resolved: Resolved,
-    config: Config,
-    monitor: str | None,
-    callbacks: Sequence[L.Callback],
-    *,
-    recorded: bool = True,
+    resolved: Resolved, monitor: str | None, callbacks: Sequence[L.Callback], *, recorded: bool = True
 ) -> L.Trainer:
-    run, device = resolved.run, resolved.device
+    config, run, device = resolved.config, resolved.run, resolved.device
     best = ModelCheckpoint(
         run.checkpoints,
         "best",

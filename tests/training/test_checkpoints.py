@@ -68,13 +68,13 @@ def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
     _, run = cut
     for file in (run.last, run.previous):
         file.write_bytes(b"torn")
-    assert newest_whole(run) is None
+    assert newest_whole(run) == (None, 0)
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(cut):
     _, run = cut
     run.last.unlink()
-    assert newest_whole(run).file == run.previous
+    assert newest_whole(run) == (run.previous, 1)
 
 
 def test_a_run_whose_best_checkpoint_is_gone_is_refused_before_it_trains(cut):
