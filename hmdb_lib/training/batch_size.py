@@ -18,21 +18,11 @@ from hmdb_lib.environment import Processes
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.cost import seconds
 from hmdb_lib.models.device import Device, choose_device
-from hmdb_lib.models.recompute import recompute_activations
-from hmdb_lib.training.modules import TrainingModule, module_of
+from hmdb_lib.training.modules import make_module
 
 WITHOUT_GPU = 8
 MOST = 512
 SHARE = 0.9  # of the GPU's memory: a run needs more than its steps, and its memory falls into pieces
-
-
-def build_module(config: Config, classes: int) -> TrainingModule:
-    """Build the experiment's model, at random weights, inside the module that trains it."""
-    module = module_of(config)
-    model, _ = module.wrap(models.build(classes=classes, **config.architecture()), config, set())
-    if config.train.checkpointing:
-        recompute_activations(model)
-    return module(config, models.channels_last(model))
 
 
 def find_batch_size(config: Config, device: Device) -> int:
@@ -81,7 +71,7 @@ def largest(step: Callable[[int], object]) -> int:
 
 def training_step(config: Config, device: Device, classes: int = 51) -> Callable[[int], None]:
     """Make a function that trains the experiment's own module one step on so many random clips."""
-    module = build_module(config, classes).to(device.kind).train()
+    module = make_module(config, models.build(classes=classes, **config.architecture())).to(device.kind).train()
     optimizer = module.make_optimizer(fused=device.precision != "fp16")
     make_batch = partial(_random_tokens, module.model.backbone) if config.frozen else _random_batch
 
@@ -107,7 +97,7 @@ def _measure(config: Config, classes: int, batch: int, repeats: int, threads: in
     torch.set_num_threads(threads)
     device = choose_device(config.train.device, config.train.precision)
     step = training_step(config, device, classes)
-    module = build_module(config, classes).to(device.kind).eval()
+    module = make_module(config, models.build(classes=classes, **config.architecture())).to(device.kind).eval()
 
     @torch.no_grad()
     def judge(size: int) -> None:

@@ -27,7 +27,6 @@ from hmdb_lib.features.extract import Tokens
 from hmdb_lib.features.load import FeatureData
 from hmdb_lib.models.device import Device, choose_device
 from hmdb_lib.models.pretrained import read_torch
-from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.progress import in_notebook, quiet
 from hmdb_lib.results import seen
 from hmdb_lib.results.metrics import VideoScores, mean_beside
@@ -39,7 +38,7 @@ from hmdb_lib.training.batch_size import find_batch_size
 from hmdb_lib.training.callbacks import Deadline, LiveCurves, LossScale, Patience, Progress, Waiting
 from hmdb_lib.training.checkpoints import EventLog, WholeCheckpoints, faults_told, newest_whole
 from hmdb_lib.training.mirror import Mirror
-from hmdb_lib.training.modules import TrainingModule, VideoClassifier, module_of
+from hmdb_lib.training.modules import TrainingModule, VideoClassifier, make_module
 
 PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}  # as Lightning calls them
 
@@ -267,7 +266,7 @@ def _test_share(config: Config, data: ClipData) -> float:
 
 def _prepare(resolved: Resolved, data: ClipData, epochs_done: int) -> tuple[TrainingModule, ClipData]:
     """Build the module that trains an experiment, and its data: stored tokens where the backbone is frozen."""
-    config, kind = resolved.config, module_of(resolved.config)
+    config = resolved.config
     model, loaded = build_model(config, len(data.classes)), set()
     # Loaded parameters do not train in the first epochs, so a run that resumes there must know them again.
     if not epochs_done or epochs_done < config.train.frozen_epochs or config.frozen:
@@ -275,10 +274,7 @@ def _prepare(resolved: Resolved, data: ClipData, epochs_done: int) -> tuple[Trai
     if config.frozen and not isinstance(data, FeatureData):
         data = FeatureData(data, config, Tokens(config, model.backbone, resolved.device, resolved.place))
         stop_at_loss(pd.concat(data.tables.values()), data.unreadable, config.data)
-    model, loaded = kind.wrap(model, config, loaded)
-    if config.train.checkpointing:
-        recompute_activations(model)
-    module = kind(config, models.channels_last(model), resolved.run, loaded)
+    module = make_module(config, model, resolved.run, loaded)
     module.precision = resolved.device.precision
     return module, data
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.data.load import stop_at_loss
 from hmdb_lib.data.transforms import augment, even_crops, normalise, random_crop_flip
@@ -25,6 +26,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.models.explain import attention_spread
 from hmdb_lib.models.heads.perceiver import Perceiver
 from hmdb_lib.models.masked import Masked, mask
+from hmdb_lib.models.recompute import recompute_activations
 from hmdb_lib.results.metrics import VideoScores
 from hmdb_lib.results.runs import Run
 from hmdb_lib.training import report
@@ -64,7 +66,7 @@ class TrainingModule(L.LightningModule):
         self.seen_test = 0  # test videos that the weights it starts from have learned from
 
     @staticmethod
-    def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
+    def wrap(model: nn.Module, config: Config, loaded: Collection[str]) -> tuple[nn.Module, Collection[str]]:
         """Prepare a built model for this objective; returns it with the names of its loaded parameters."""
         return model, loaded
 
@@ -373,7 +375,7 @@ class MaskedModelling(TrainingModule):
     model: Masked
 
     @staticmethod
-    def wrap(model: nn.Module, config: Config, loaded: set[str]) -> tuple[nn.Module, set[str]]:
+    def wrap(model: nn.Module, config: Config, loaded: Collection[str]) -> tuple[nn.Module, Collection[str]]:
         """Put the model into a `Masked`. Raises UserError where test videos would be its validation."""
         if config.train.choose_on == "test":
             raise UserError(
@@ -420,8 +422,14 @@ class MaskedModelling(TrainingModule):
         self.write_epoch({"train_loss": told["train_loss_epoch"].item(), "val_loss": told["val_loss"].item()})
 
 
-def module_of(config: Config) -> type[TrainingModule]:
-    """Choose the module that trains an experiment."""
+def make_module(
+    config: Config, model: nn.Module, run: Run | None = None, loaded: Collection[str] = ()
+) -> TrainingModule:
+    """Put a built model into the module that trains an experiment; `loaded` names what was loaded of the model."""
+    kind = HeadClassifier if config.frozen else VideoClassifier
     if config.train.objective == "masked":
-        return MaskedModelling
-    return HeadClassifier if config.frozen else VideoClassifier
+        kind = MaskedModelling
+    model, loaded = kind.wrap(model, config, loaded)
+    if config.train.checkpointing:
+        recompute_activations(model)
+    return kind(config, models.channels_last(model), run, loaded)

@@ -15,7 +15,7 @@ EMA = {"train__ema": 0.9}
 def judge(config, run):
     """Validation scores of the weights in best.ckpt."""
     data = training.read_data(config, place())
-    module = training.module_of(config)(config, training.build_model(config, len(data.classes)), run)
+    module = training.make_module(config, training.build_model(config, len(data.classes)), run)
     module.load_state_dict(torch.load(run.best, weights_only=True)["state_dict"])
     module.eval()
     scores = VideoScores(len(data.classes))
