@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from hmdb_lib import config, environment, models
 from hmdb_lib.config import Config
@@ -32,7 +31,6 @@ from hmdb_lib.data.loader import EvaluationClips, Unreadable
 from hmdb_lib.errors import UserError
 from hmdb_lib.models import cost
 from hmdb_lib.models.device import choose_device
-from hmdb_lib.plots import curves
 from hmdb_lib.progress import Bar
 from hmdb_lib.results import tables
 from hmdb_lib.results.intervals import resolution
@@ -68,10 +66,6 @@ class StudyTable:
     data: str
     caption: str
     files: list[Path]
-
-    def plot(self) -> Figure:
-        """Draw test accuracy against parameters."""
-        return curves.accuracy_against(self.frame)
 
     def __repr__(self) -> str:
         return f"{self.caption}\n{self.files[0]}"
