@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from hmdb_lib.results import intervals, statistics
+from hmdb_lib.results import intervals
 
 ACCURACIES, CORRELATIONS = (0.1, 0.5, 0.95), (0.0, 0.3, 0.7)
 PAIRS = ((0.1, 0.1), (0.2, 0.1), (0.5, 0.5), (0.6, 0.5), (0.95, 0.95), (0.95, 0.9))
@@ -82,8 +82,8 @@ def difference(rows: list[np.ndarray], sizes: np.ndarray) -> Sources:
     return Sources(np.nansum(gain, -1), np.nansum(gain**2, -1), sizes.astype(float))
 
 
-def luck(rows: list[np.ndarray], borrowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the variance that other runs would bring to a difference, as `hmdb_lib.results.statistics` does.
+def luck(rows: list[np.ndarray], borrowed: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Compute the variances that other runs would bring to a difference, each with its degrees of freedom.
 
     `borrowed`: to a difference of two other rows, with one run each; the rows' spreads are pooled.
     """
@@ -91,8 +91,8 @@ def luck(rows: list[np.ndarray], borrowed: bool = False) -> tuple[np.ndarray, np
     variances = [np.nanmean(row, (1, 2)).var(-1, ddof=1) for row in rows]  # (repeats,)
     if borrowed:
         shared = (variances[0] + variances[1]) / 2
-        return 2 * shared, np.full_like(shared, 2 * (seeds - 1))
-    return statistics.added([(variance / seeds, np.full_like(variance, seeds - 1)) for variance in variances])
+        return [(2 * shared, np.full_like(shared, 2 * (seeds - 1)))]
+    return [(variance / seeds, np.full_like(variance, seeds - 1)) for variance in variances]
 
 
 def methods() -> dict[str, Callable[[Sources], Ends]]:

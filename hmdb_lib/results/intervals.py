@@ -3,6 +3,7 @@
 `benchmarks/coverage.py` measures what they cover, beside other methods; results/README.md has the table.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ def interval(
     squares: np.ndarray,
     sizes: np.ndarray,
     bounds: tuple[float, float] = (0.0, 1.0),
-    luck: tuple[np.ndarray | float, np.ndarray | float] = (0.0, np.inf),
+    luck: Sequence[tuple[np.ndarray | float, np.ndarray | float]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the ends of the 95 % interval of the mean of all values, which lie within `bounds`.
 
@@ -42,7 +43,7 @@ def interval(
     Args:
         sums, squares, sizes: (..., K), of each source: sum of its values, of their squares, and their number.
         bounds: of a single value: 0 and 1 for accuracies, -1 and 1 for differences.
-        luck: a variance to add that other runs would bring, and its degrees of freedom (Satterthwaite's sum).
+        luck: variances to add that other runs would bring, each with its degrees of freedom (Satterthwaite's sum).
 
     """
     count, (least, most) = sums.shape[-1], bounds
@@ -59,8 +60,8 @@ def interval(
     unseen = 1 - 0.025 ** (1 / count)  # the share of sources that may be otherwise though none was seen
     unseen = unseen * np.maximum(mean - least, most - mean) / stats.t.ppf(0.975, freedom)
     variance = np.where(same, unseen**2, variance)
-    summed = variance + luck[0]
-    freedom = summed**2 / (variance**2 / freedom + np.square(luck[0]) / luck[1])
+    summed = variance + sum(of_runs for of_runs, _ in luck)
+    freedom = summed**2 / (variance**2 / freedom + sum(of_runs**2 / its for of_runs, its in luck))
     quantile = stats.t.ppf(0.975, freedom)
     reach = quantile * np.sqrt(summed)
     centre = np.clip((mean - least) / (most - least), 1e-12, 1 - 1e-12)

@@ -4,7 +4,7 @@ Clips of one source resemble each other, so they count together: single clips as
 narrow. An interval speaks of other source videos; of other seeds too where the spread between runs is given.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -182,13 +182,6 @@ def run_spreads(pools: Mapping[K, pd.DataFrame]) -> dict[K, tuple[Spread | None,
     return {row: (own[row], "in the intervals") if row in enough else (shared, from_rows) for row in pools}
 
 
-def added(luck: Iterable[tuple[np.ndarray | float, np.ndarray | float]]) -> tuple[np.ndarray, np.ndarray]:
-    """Add variances; the degrees of freedom of the sum are Satterthwaite's."""
-    variances, freedoms = (np.array(values) for values in zip(*luck, strict=True))
-    total, parts = variances.sum(0), (variances**2 / freedoms).sum(0)
-    return total, np.divide(total**2, parts, out=np.full_like(total, np.inf), where=parts > 0)
-
-
 def _run_spread(predictions: pd.DataFrame) -> Spread | None:
     runs = correct(predictions).groupby(level=["split", "seed"]).mean().groupby(level="split")
     freedom = int((runs.size() - 1).sum())
@@ -216,9 +209,9 @@ def _luck(predictions: pd.DataFrame, spread: Spread | None, kept: pd.Series | No
 
 
 def _interval(
-    values: pd.Series, groups: pd.Series, bounds: tuple[float, float], luck: Iterable[tuple[float, float]]
+    values: pd.Series, groups: pd.Series, bounds: tuple[float, float], luck: Sequence[tuple[float, float]]
 ) -> tuple[float, float]:
     by_source = pd.DataFrame({"sums": values, "squares": values**2}).groupby(groups.to_numpy())
     sums, sizes = by_source.sum(), by_source.size()
-    low, high = interval(sums.sums.to_numpy(), sums.squares.to_numpy(), sizes.to_numpy(float), bounds, added(luck))
+    low, high = interval(sums.sums.to_numpy(), sums.squares.to_numpy(), sizes.to_numpy(float), bounds, luck)
     return float(low), float(high)
