@@ -50,8 +50,9 @@ def audit(config: Config, above: float = 0.95) -> pd.DataFrame:
     thumbnails = np.stack([clip for clip in found if clip is not None])  # N T H W C
     pairs = near_pairs(videos, thumbnails, above)
     stem = place.results / "audits" / f"{config.data.name}-split{config.data.split}"
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(stem.with_suffix(".csv"), pairs.to_csv(index=False))
+    file = stem.with_name(f"{stem.name}.csv")  # a folder's name may hold dots
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, pairs.to_csv(index=False))
     if len(pairs):
         _draw(pairs, dict(zip(videos.path, thumbnails, strict=True)), stem)
     suspects = suspects_of(pairs)
@@ -60,7 +61,7 @@ def audit(config: Config, above: float = 0.95) -> pd.DataFrame:
         f"{len(suspects)} of {tested} test clips nearly agree with a training or validation clip, {len(pairs)} pairs in all"
     )
     _tell_accuracy(config, place.results, suspects)
-    print(f"table: {stem.with_suffix('.csv')}")
+    print(f"table: {file}")
     return pairs
 
 

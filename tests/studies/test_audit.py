@@ -42,6 +42,15 @@ def test_a_copy_in_the_test_part_is_found_named_and_drawn(tiny_config, leaking, 
     assert stem.with_suffix(".png").exists()
 
 
+def test_audits_of_two_splits_of_a_folder_with_a_dot_in_its_name_are_two_files(tiny_config, tiny_videos, tmp_path):
+    root = shutil.copytree(tiny_videos, tmp_path / "videos.v2")
+    (root / "index.csv").unlink()  # folds are cut
+    audits = tmp_path / "results" / "audits"
+    for split in (1, 2):
+        audit(tiny_config(data__root=root, data__split=split))
+    assert {file.name for file in audits.glob("*.csv")} == {"videos.v2-split1.csv", "videos.v2-split2.csv"}
+
+
 def test_pairs_are_found_though_the_rows_folder_holds_another_experiment(tiny_config, leaking, capsys):
     training.train(tiny_config(data__root=leaking[0], train__epochs=1))
     assert len(audit(tiny_config(data__root=leaking[0], train__epochs=2)))
