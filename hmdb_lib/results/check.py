@@ -149,7 +149,8 @@ def _take(run: Run, results: Path, source: Path) -> str:
     experiment = run.config
     there = Run.of(experiment, results)
     if there.folder.exists() and not _same(run, there):
-        name = f"{experiment.name or experiment.row}-{re.sub(r'[^A-Za-z0-9_]+', '_', source.stem)}"
+        called = source.stem if source.is_file() else source.name  # a folder's name may hold dots
+        name = f"{experiment.name or experiment.row}-{re.sub(r'[^A-Za-z0-9_]+', '_', called)}"
         experiment = experiment.model_copy(update={"name": name})
         there = Run.of(experiment, results)
         if there.folder.exists() and not _same(run, there):

@@ -215,6 +215,19 @@ def test_two_machines_runs_of_one_seed_are_kept_apart_under_a_name_that_a_study_
     assert len(list((results / "runs").glob("*/*"))) == 5
 
 
+def test_two_folders_that_differ_behind_a_dot_are_two_sources(results, tmp_path):
+    for number, name in enumerate(("machine.a", "machine.b"), 1):
+        shutil.copytree(results / "runs/baseline", tmp_path / name / "runs/baseline")
+        run = a_run(tmp_path / name)
+        (run.folder / "metrics.csv").write_text(run.metrics.assign(lr=number).to_csv(index=False))
+        change_summary(run, best_epoch=run.summary["best_epoch"] | {"lr": number})
+    assert merge_results(tmp_path / "machine.a", tmp_path / "machine.b", results=results) == 0
+    assert {run.parent.name for run in (results / "runs").glob("baseline-*/*")} == {
+        "baseline-machine_a",
+        "baseline-machine_b",
+    }
+
+
 def test_a_run_that_does_not_add_up_or_is_not_finished_is_refused_with_the_reason(results, tmp_path, capsys):
     change_summary(a_run(results), test=a_run(results).summary["test"] | {"accuracy": 0.8})
     (a_run(results, "head_gated").folder / "summary.json").unlink()
