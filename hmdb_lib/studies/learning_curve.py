@@ -48,7 +48,7 @@ def learning_curve(
     Args:
         arms: a name -> a row of experiments.yaml and its changes of keys, such as model.pretrained: a run's folder.
             The first arm of a row is what the row's others are compared with, pair by pair on the same videos.
-        counts: how many source videos train (`data.sources`).
+        counts: how many source videos train (`data.sources`); no more than a split has.
         splits, seeds: of every arm and count.
         updates: optimiser steps, the same for all: fewer videos are seen more often. Rounded to whole epochs.
         changes: of keys for every run, over what the arms say. Epochs, sources and names of runs follow from the above.
@@ -56,7 +56,7 @@ def learning_curve(
 
     The file is <results>/learning_curves/<arms>-<data>.csv (-frozen, -quick as of a table); its columns are in
     results/README.md. All predictions go to one file beside it. What each run prints goes to log.txt in its folder.
-    Raises UserError, after writing it, where runs failed.
+    Raises UserError, after writing it, where runs failed; before any is trained, for a count that a split has not.
 
     Example:
         >>> arms = {"scratch": ("baseline", {"model.pretrained": "none"}), "kinetics": ("baseline", {})}
@@ -134,10 +134,16 @@ def _write(arms: Mapping[str, Arm], jobs: Mapping[tuple[str, int], Sequence[Job]
 
 
 def _epochs(experiment: Config, updates: int, split: int, place: environment.Place) -> int:
-    """Compute the epochs that make `updates` steps on the training videos of an experiment."""
+    """Compute the epochs that make `updates` steps on the training videos of an experiment.
+
+    Raises UserError where these are of fewer sources than `data.sources` asks for.
+    """
     experiment = experiment.changed("data", split=split)
     with contextlib.redirect_stdout(io.StringIO()):  # each run says again what data it reads
-        videos = len(training.read_data(experiment, place).tables["train"])
+        training_part = training.read_data(experiment, place).tables["train"]
+    count, sources, videos = experiment.data.sources, training_part.group.nunique(), len(training_part)
+    if count is not None and sources < count and not experiment.quick:  # which is cut to few videos, and no result
+        raise UserError(f"counts={count}: split {split} has {sources} training sources; leave it out")
     train = experiment.train
     if train.batch_size == "auto":
         raise UserError("a learning curve counts steps, so that it needs a number for train.batch_size, not auto")

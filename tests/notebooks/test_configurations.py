@@ -4,6 +4,7 @@ import re
 from unittest.mock import MagicMock
 
 import nbformat
+import pandas as pd
 import pytest
 
 import hmdb_lib as hl
@@ -52,7 +53,8 @@ def called(tmp_path, monkeypatch):
         root.mkdir(parents=True, exist_ok=True)
         return root
 
-    monkeypatch.setattr(stages.training, "read_data", lambda config, place: MagicMock(tables={"train": range(100)}))
+    tables = {"train": pd.DataFrame({"group": range(100)})}
+    monkeypatch.setattr(stages.training, "read_data", lambda config, place: MagicMock(tables=tables))
     monkeypatch.setattr(hl, "plots", MagicMock(), raising=False)
     monkeypatch.setattr(hl, "widgets", MagicMock(), raising=False)
     replace("train", train)

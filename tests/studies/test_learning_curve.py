@@ -20,13 +20,16 @@ def test_every_split_takes_as_many_steps_whatever_its_training_videos(tmp_path):
         (tmp_path / label).mkdir()
         for number in range(8):
             write_video(tmp_path / label / f"{number}.avi", np.full((2, 16, 16, 3), 9 * number, np.uint8), 30)
+    sources = [("a", 1), ("b", 1), *[("c", 2)] * 3, *[("d", 2)] * 3]
     rows = [
-        f"{label}/{number}.avi,{label},g{number},{1 + (number > 1)}" for label in ("run", "walk") for number in range(8)
+        f"{label}/{number}.avi,{label},{source},{fold}"
+        for label in ("run", "walk")
+        for number, (source, fold) in enumerate(sources)
     ]
     (tmp_path / "index.csv").write_text("\n".join(["path,label,group,fold", *rows]))
     changes = {"data": "folder", "data.root": tmp_path, "train.batch_size": 2}
     place = environment.Place("local", tmp_path, tmp_path / "results")
-    jobs = stages.plan({"scratch": ("baseline", {})}, [9], [1, 2], [0], 12, changes, place)["scratch", 9]
+    jobs = stages.plan({"scratch": ("baseline", {})}, [2], [1, 2], [0], 12, changes, place)["scratch", 2]
     assert [job.config.train.epochs for job in jobs] == [2, 6]  # 12 videos train in split 1, 4 in split 2
 
 
@@ -114,6 +117,12 @@ def test_every_seed_takes_as_many_steps_whatever_its_sources(tmp_path):
     place = environment.Place("local", tmp_path, tmp_path / "results")
     jobs = stages.plan(SCRATCH, [1], [1], range(6), 8, changes, place)["scratch", 1]
     assert {job.config.train.epochs for job in jobs} == {2, 8}, "8 videos of source a in batches of 2, or 2 of b"
+
+
+def test_a_count_that_a_split_does_not_have_is_told_before_anything_trains(tiny_config):
+    assert planned(tiny_config(), SCRATCH, counts=[12])
+    with pytest.raises(UserError, match=r"^counts=100: split 1 has 12 training sources; leave it out$"):
+        planned(tiny_config(), SCRATCH, counts=[4, 12, 100])
 
 
 @pytest.mark.parametrize("key", ["name", "data.sources", "train.epochs"])
