@@ -38,6 +38,7 @@ FACTS = (
     "seen_test_videos",
     "test",
     "imbalance",
+    "commonest_class",
     "best_epoch",
     "parameters",
     "flops",
@@ -81,20 +82,35 @@ class Trained:
 
     @property
     def worth(self) -> str:
-        """Say in a line or two what the model reached on its test part, beside guessing, and which classes it knows."""
+        """Say in a line or two what the model reached on its test part, beside guessing, and which classes it knows.
+
+        What makes that number look better than it would be on other videos is said too.
+        """
+        on_test = self.config.chosen_on == "test"
         known = f"It knows {len(self.classes)} classes and gives one of them to any video: {', '.join(self.classes)}."
         if self.doubt:
-            known += f" Of validation's right answers 19 of 20 have a probability of {self.doubt:.2f} or more."
+            part = "the test part" if on_test else "validation"
+            known += f" Of {part}'s right answers 19 of 20 have a probability of {self.doubt:.2f} or more."
         test = self.facts.get("test")
         if not test:
             return f"What this model is worth was not recorded. {known}"
-        low, chance = test.get("accuracy_low", math.nan), 1 / len(self.classes)
+        low, (guessing, chance) = test.get("accuracy_low", math.nan), self.guess
         interval = range_text(100 * low, 100 * test.get("accuracy_high", math.nan), test.get("sources"), ".1f")
-        doubt = "" if low > chance else " It cannot be told from guessing: believe no answer."
+        doubt = "" if low > chance else f" It cannot be told from {guessing}: believe no answer."
+        if on_test:
+            doubt += " Its epoch was chosen on the test part: on other videos expect less."
+        if learned := self.facts.get("seen_test_videos"):
+            doubt += f" It has learned from {learned} of these videos or their sources: on other videos expect less."
         return (
             f"On its test part this model named {100 * test['accuracy']:.1f} % {interval} of {test['videos']:.0f} videos "
-            f"({self.facts.get('data')}); guessing names {100 * chance:.1f} %.{doubt} {known}"
+            f"({self.facts.get('data')}); {guessing} names {100 * chance:.1f} %.{doubt} {known}"
         )
+
+    @property
+    def guess(self) -> tuple[str, float]:
+        """Name the better way to answer without looking, and the share of the test videos that it is right about."""
+        draw, commonest = 1 / len(self.classes), self.facts.get("commonest_class") or 0.0
+        return ("always saying the commonest class", commonest) if commonest > draw + 1e-6 else ("guessing", draw)
 
     @property
     def doubt(self) -> float:

@@ -47,6 +47,45 @@ def test_the_file_holds_all_that_the_run_told(run, file):
     assert all(torch.equal(first.state[key], second.state[key]) for key in first.state)
 
 
+def told_of(run, **summary):
+    """What is told of a run's worth where its summary says so."""
+    (run.folder / "summary.json").write_text(json.dumps(run.summary | summary))
+    return portable.read(run.folder).worth
+
+
+def choose_on_test(run):
+    file = run.folder / "config.yaml"
+    file.write_text(file.read_text().replace("choose_on: validation", "choose_on: test"))
+
+
+def test_worth_says_that_the_epoch_was_chosen_on_the_test_part(run):
+    assert "chosen on" not in told_of(run)
+    choose_on_test(run)
+    assert "Its epoch was chosen on the test part: on other videos expect less." in told_of(run)
+
+
+def test_right_answers_are_said_to_be_of_the_part_that_chose_the_epoch(run):
+    right = {"best_epoch": {"val_video_right_confidence": 0.9}}
+    assert "Of validation's right answers 19 of 20 have a probability of 0.90" in told_of(run, **right)
+    choose_on_test(run)
+    assert "Of the test part's right answers 19 of 20 have a probability of 0.90" in told_of(run, **right)
+
+
+def test_worth_says_how_many_test_videos_the_weights_had_learned_from(run):
+    assert "It has learned" not in told_of(run, seen_test_videos=0)
+    assert "It has learned from 3 of these videos or their sources" in told_of(run, seen_test_videos=3)
+
+
+@pytest.mark.parametrize(
+    ("commonest", "guess"), [(0.9, "always saying the commonest class names 90.0 %"), (0.5, "guessing names 50.0 %")]
+)
+def test_a_model_is_held_against_the_better_way_to_guess(run, commonest, guess):
+    test = TEST | {"accuracy": 0.92, "accuracy_low": 0.83}
+    told = told_of(run, test=test, commonest_class=commonest)
+    assert f"; {guess}." in told
+    assert ("believe no answer" in told) == (commonest > 0.83)
+
+
 def test_a_run_is_found_by_its_checkpoint_too(run):
     assert portable.read(run.best).config == run.config
 
