@@ -5,11 +5,14 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
+import torch
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 
+from hmdb_lib import models
+from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError, hub_reason
 from hmdb_lib.files import report_refusals
 from hmdb_lib.inference import trained as portable
@@ -63,7 +66,8 @@ def card(trained: portable.Trained) -> ModelCard:
         metric_type="accuracy",
         metric_value=test["accuracy"],
     )
-    name, seen = config.title, hashlib.sha256("\n".join(facts.get("seen") or []).encode()).hexdigest()
+    name, (guessing, chance) = config.title, trained.guess
+    seen = hashlib.sha256("\n".join(facts.get("seen") or []).encode()).hexdigest()
     about = ModelCardData(
         library_name="hmdb_lib", pipeline_tag="video-classification", model_name=name, eval_results=[result]
     )
@@ -76,12 +80,12 @@ def card(trained: portable.Trained) -> ModelCard:
         "## Result",
         f"Test accuracy **{100 * test['accuracy']:.1f} %** {interval} (95 % interval over source videos){mean_beside(facts, '.1%')} on "
         f"{videos_text(test)}; "
-        f"chance is {100 / len(trained.classes):.1f} %.",
+        f"{guessing} names {100 * chance:.1f} %.",
         "## Data and protocol",
         f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",
         f"- A clip: {data.frames} frames, {data.crop} x {data.crop} pixels.",
-        f"- A video: {judged} of their probabilities. The epoch was chosen on {config.train.choose_on}.",
-        f"- Started from: {config.model.pretrained}.",
+        f"- A video: {judged} of their probabilities. {_epoch(config)}",
+        f"- Started from: {_start(config)}.",
         *(
             [f"- It has learned from {facts['seen_test_videos']} of the test videos."]
             if facts.get("seen_test_videos")
@@ -104,6 +108,24 @@ def card(trained: portable.Trained) -> ModelCard:
         "Classes: " + ", ".join(trained.classes),
     ]
     return ModelCard(f"---\n{about.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
+
+
+def _epoch(config: Config) -> str:
+    if config.train.final_fit:
+        return "A final fit: it trained on the validation videos too, for as many epochs as validation chose before."
+    if config.chosen_on == "last epoch":
+        return "No part was held out to choose the epoch: the last was taken."
+    return f"The epoch was chosen on {config.chosen_on}{', which flatters' * (config.chosen_on == 'test')}."
+
+
+def _start(config: Config) -> str:
+    """Name the weights that training started from; of a path, which may tell of a machine, the last name alone."""
+    source = config.model.pretrained
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and not Path(source).exists():
+        with torch.device("meta"):
+            if models.build_backbone(config.model.backbone).hub:
+                return source
+    return PureWindowsPath(source).name  # knows both slashes
 
 
 def _check_name(repository: str) -> None:

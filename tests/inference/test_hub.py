@@ -1,7 +1,10 @@
 """A trained model goes to a hub with its card and comes back the same; the hub is a stand-in on this machine."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from helpers.finished_run import write_finished_run
 from helpers.web import serve
 
 from hmdb_lib.errors import UserError
@@ -33,6 +36,44 @@ def test_the_card_tells_the_accuracy_with_its_interval_the_protocol_and_the_limi
     assert "The epoch was chosen on validation" in card
     assert "1,000,000 parameters, 2.0 GFLOP a clip" in card
     assert "## Limits" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data__validation_share": 0}, "No part was held out to choose the epoch: the last was taken."),
+        ({"train__choose_on": "test"}, "The epoch was chosen on test, which flatters."),
+        ({"train__final_fit": True}, "A final fit: it trained on the validation videos too"),
+    ],
+)
+def test_the_card_tells_how_the_epoch_was_chosen(tiny_config, tmp_path, changes, told):
+    run = write_finished_run(tiny_config(**changes), tmp_path / "run")
+    card = str(hub.card(portable.read(run.folder)))
+    assert told in card
+    assert "chosen on validation" not in card
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pretrained", "shown"),
+    [
+        ("r2plus1d_18", "/home/me/secret/run", "run"),
+        ("r2plus1d_18", "C:\\Users\\me\\weights.pt", "weights.pt"),
+        ("r2plus1d_18", "secret/run", "run"),
+        ("r2plus1d_18", "kinetics400", "kinetics400"),
+        ("videomae_small", "MCG-NJU/videomae-small", "MCG-NJU/videomae-small"),
+    ],
+)
+def test_the_card_names_given_weights_without_the_folders_they_lay_in(hybrid_run, backbone, pretrained, shown):
+    trained = portable.read(hybrid_run.folder)
+    config = trained.config.changed("model", backbone=backbone, pretrained=pretrained)
+    lines = str(hub.card(replace(trained, config=config))).splitlines()
+    assert f"- Started from: {shown}." in lines
+
+
+def test_the_card_holds_uneven_classes_against_the_commonest(hybrid_run):
+    trained = portable.read(hybrid_run.folder)
+    facts = trained.facts | {"commonest_class": 0.9}
+    assert "always saying the commonest class names 90.0 %" in str(hub.card(replace(trained, facts=facts)))
 
 
 @pytest.fixture
