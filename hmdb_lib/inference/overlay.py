@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from hmdb_lib.data.sampling import ClipRule
 from hmdb_lib.data.transforms import even_crops
 from hmdb_lib.data.video import PLAYED, Size, VideoError, scan, stream_frames, write_video
 from hmdb_lib.errors import UserError
 from hmdb_lib.files import whole_file
 from hmdb_lib.inference.predictions import Prediction, answer
-from hmdb_lib.inference.windows import Windows
+from hmdb_lib.inference.windows import Windows, window_bounds
 from hmdb_lib.models.explain import latent_maps, overview, to_frames
 from hmdb_lib.plots.clips import attention_overlay, overlay_frames, write_on
 
@@ -45,17 +46,21 @@ def figure(classifier: "Classifier", video: Path | str, latents: Sequence[int] =
 def write(classifier: "Classifier", video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:
     """Write the maps over a video: a figure of its middle clip, or a video file of all of it, as the ending says.
 
-    The video file shows the video in windows as long as a clip, at a clip's frame rate and as the model sees it: each
-    frame, and beside it the same in grey under the heat, whose scale is each window's own. Raises UserError.
+    The video file shows the video in windows as long as a clip, or a little shorter, at its own speed and as the model
+    sees it: each frame of a clip, and beside it the same in grey under the heat, whose scale is each window's own. Where
+    the clip fills its window (segments, or a video too short that is stretched), there are as many frames a window.
+    Raises UserError.
     """
     file = _checked(file, FIGURES + VIDEOS, video)
     with whole_file(file, keep_suffix=True) as part:
         if file.suffix in FIGURES:
             figure(classifier, video, latents).savefig(part)
         else:
-            rule = classifier.rule
-            seconds = rule.seconds(scan(video).fps)
-            _write(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / seconds)
+            rule, timeline = classifier.rule, scan(video)
+            seconds = rule.seconds(timeline.fps)
+            windows = len(window_bounds(timeline, seconds)) - 1
+            lasts = timeline.duration / windows if _fills_window(rule) else seconds
+            _write(part, _pictures(classifier, Path(video), seconds, latents), rule.frames / lasts)
 
 
 def write_labelled(classifier: "Classifier", prediction: Prediction, file: Path | str, count: int = 3) -> None:
@@ -88,6 +93,11 @@ def _checked(file: Path | str, known: tuple[str, ...], video: Path | str) -> Pat
     return file
 
 
+def _fills_window(rule: ClipRule) -> bool:
+    """Tell whether the frames of a clip spread over all of a window that is shorter than a clip."""
+    return rule.sampling == "segments" or rule.short == "stretch"
+
+
 def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Sequence[int]) -> Iterator[np.ndarray]:
     """uint8 H 2W C, of a clip for each window of at most so many seconds."""
     data = classifier.trained.config.data
@@ -96,8 +106,8 @@ def _pictures(classifier: "Classifier", video: Path, seconds: float, latents: Se
             raise VideoError(item.error)
         assert item.clips is not None
         (clip,) = even_crops(item.clips, data.crop, 1)
-        # In a window shorter than a clip, the clip's end only starts over, unless the clip is stretched.
-        share = 1 if classifier.rule.short == "stretch" else min(1, (item.end - item.start) / seconds)
+        # In a window shorter than a clip that does not fill it, the clip's end only starts over.
+        share = 1 if _fills_window(classifier.rule) else min(1, (item.end - item.start) / seconds)
         new = math.ceil(len(clip) * share)
         pictures = overlay_frames(clip.numpy(), maps(classifier, clip, latents))[:new, : data.crop // 2 * 2]  # even
         times = math.ceil(HEIGHT / data.crop)

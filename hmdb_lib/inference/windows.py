@@ -27,6 +27,12 @@ class Window:
     error: str = ""
 
 
+def window_bounds(timeline: Timeline, window: float) -> np.ndarray:
+    """Cut a video into equal windows of at most so many seconds: the frames at which they begin, and the end."""
+    count = max(1, math.ceil(timeline.duration / window - 1e-6))
+    return np.linspace(0, timeline.frames, min(count, timeline.frames) + 1).astype(int)
+
+
 class Windows(IterableDataset):
     """Yield the windows of many videos one after the other; each worker reads its own videos."""
 
@@ -46,8 +52,7 @@ class Windows(IterableDataset):
 
     def _video(self, number: int) -> Iterator[Window]:
         timeline = scan(self.paths[number])
-        count = max(1, math.ceil(timeline.duration / self.window - 1e-6))
-        bounds = np.linspace(0, timeline.frames, min(count, timeline.frames) + 1).astype(int)
+        bounds = window_bounds(timeline, self.window)
         moments = np.append(timeline.times, max(timeline.duration, timeline.times[-1]))
         cuts = [
             first + self.rule.judging(Timeline(moments[first:last] - moments[first], timeline.fps), self.clips)

@@ -50,6 +50,19 @@ def test_the_command_writes_the_whole_video_at_the_clips_rate(tiny_config, tmp_p
     assert [file.name for file in (tmp_path / "seen").iterdir()] == ["mine.mp4"]
 
 
+@pytest.mark.parametrize("way", [{"data__sampling": "segments"}, {"data__short": "stretch"}, {"data__short": "loop"}])
+def test_a_video_of_three_seconds_is_shown_to_its_end_at_its_speed(tiny_config, tmp_path, way):
+    grey = (np.full((72, 96, 3), 2 * number, np.uint8) for number in range(90))  # brightness tells the frame
+    write_video(tmp_path / "ramp.avi", grey, 30)
+    run = write_finished_run(tiny_config(**BASELINE, data__clip_seconds=2, **way), tmp_path / "run")
+    overlay.write(Classifier.load(run.folder, "cpu", "fp32"), tmp_path / "ramp.avi", tmp_path / "seen.mp4")
+    written = scan(tmp_path / "seen.mp4")
+    shown = read_frames(tmp_path / "seen.mp4", range(written.frames))[:, :20, :20].mean((1, 2, 3)) / 2
+    assert written.duration == pytest.approx(3, abs=0.05)
+    assert np.abs(shown / 30 - written.times).max() < 0.3, "seconds of the video by those of what is written"
+    assert np.diff([-1, *shown, 90]).max() < 10
+
+
 def test_the_left_half_is_what_the_model_sees_and_the_right_half_is_coloured_by_where_it_looks(
     classifier, video, tmp_path, monkeypatch
 ):
