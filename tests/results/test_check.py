@@ -48,6 +48,14 @@ def test_results_that_add_up_pass_and_code_that_was_not_committed_is_told(result
     ]
 
 
+def test_runs_of_a_checkout_without_git_are_told_and_are_merged(results, tmp_path, capsys):
+    change_summary(a_run(results), commit=None)
+    assert check_results(results) == 0
+    assert "1 runs are of code whose commit is not known" in capsys.readouterr().out
+    assert merge_results(results, results=tmp_path / "merged") == 0
+    assert "baseline/ut_interaction-split1-seed0: added" in capsys.readouterr().out
+
+
 def test_a_class_whose_column_has_another_name_is_no_fault(results):
     run = a_run(results)
     (first, *others) = run.summary["classes"]
@@ -69,7 +77,6 @@ def test_a_folder_without_results_is_told(tmp_path, capsys):
         ("best_epoch", {"epoch": 3.0}, "best_epoch.epoch is 3.0, but"),
         ("seconds", {"training": 1.0}, "seconds.training is 1.0, but 189.8"),
         ("seed", 4, "seed is 4, but 0 by what lies beside it"),
-        ("commit", None, "the commit of its code is not known"),
     ],
 )
 def test_a_changed_number_of_a_summary_is_found(results, part, value, told):
@@ -97,6 +104,14 @@ def test_a_run_that_says_hmdb51_must_have_judged_its_official_test_videos(result
     run = a_run(results)
     change_config(run, "dataset: folder", "dataset: hmdb51")
     assert "its test videos are not the 1,530 of HMDB51's split 1" in check_run(run)
+
+
+@pytest.mark.parametrize(("old", "new"), [("data:", "data:\n  classes: [hug, kick]"), ("limit: null", "limit: 1")])
+def test_a_run_on_a_part_of_hmdb51_is_not_held_against_its_official_test_videos(results, old, new):
+    run = a_run(results)
+    change_config(run, "dataset: folder", "dataset: hmdb51")
+    change_config(run, old, new)
+    assert not any("test videos" in fault for fault in check_run(run))
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
