@@ -32,10 +32,10 @@ def audit(config: Config, above: float = 0.95) -> pd.DataFrame:
     them is printed beside the plain one.
 
     Args:
-        config: of the data and the split; clips that cannot be read are left out.
+        config: of the data and the split; clips that cannot be read are left out, and counted.
         above: correlation of two thumbnails' grey values (8 frames of 18 x 24 pixels) from which a pair is listed.
 
-    Returns a line a pair, the most alike first. Raises UserError.
+    Returns a line a pair, the most alike first. Raises UserError, where no clip can be read too.
 
     Example:
         >>> hl.audit(hl.load_config(**{"data": "folder", "data.root": "my_videos"}))
@@ -46,7 +46,13 @@ def audit(config: Config, above: float = 0.95) -> pd.DataFrame:
     videos = pd.concat(data.tables.values(), ignore_index=True)
     with ThreadPoolExecutor(environment.cores()) as pool:
         found = list(Bar(pool.map(_thumbnail, (data.folder / path for path in videos.path)), "thumbnails", len(videos)))
-    videos = videos[[clip is not None for clip in found]].reset_index(drop=True)
+    lost = videos.path[[clip is None for clip in found]]
+    if len(lost):
+        told = f"{len(lost)} of {len(videos)} clips cannot be read, such as {data.folder / lost.iloc[0]}"
+        if len(lost) == len(videos):
+            raise UserError(f"{told}: nothing is left to compare; mend them")
+        print(f"{told}, and were not compared")
+    videos = videos.drop(lost.index).reset_index(drop=True)
     thumbnails = np.stack([clip for clip in found if clip is not None])  # N T H W C
     pairs = near_pairs(videos, thumbnails, above)
     stem = place.results / "audits" / f"{config.data.name}-split{config.data.split}"

@@ -2,6 +2,7 @@
 
 import shutil
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from hmdb_lib import config
 from hmdb_lib.cli import main
 from hmdb_lib.data.video import read_frames, scan, write_video
+from hmdb_lib.errors import UserError
 from hmdb_lib.studies.audit import audit, near_pairs, suspects_of
 from hmdb_lib.training import experiment as training
 
@@ -55,6 +57,35 @@ def test_pairs_are_found_though_the_rows_folder_holds_another_experiment(tiny_co
     training.train(tiny_config(data__root=leaking[0], train__epochs=1))
     assert len(audit(tiny_config(data__root=leaking[0], train__epochs=2)))
     assert "holds another experiment" in capsys.readouterr().out
+
+
+def spoil(videos):
+    """Write videos anew so that they open and their first frame can be read, but not those from the middle on."""
+    for video in videos:
+        write_video(video, read_frames(video, range(12)), 30, "libx264")
+        with av.open(str(video)) as container:
+            packets = [(packet.pos + 8, packet.size) for packet in container.demux(video=0) if packet.size]
+        content = bytearray(video.read_bytes())
+        for place, size in packets[4:8]:
+            content[place : place + size] = bytes(size)
+        video.write_bytes(content)
+
+
+@pytest.mark.skipif("libx264" not in av.codecs_available, reason="this build of FFmpeg has no libx264")
+def test_clips_that_cannot_be_read_are_counted_and_one_is_named(tiny_config, leaking, capsys):
+    root, _, test = leaking
+    spoil([root / test])
+    pairs = audit(tiny_config(data__root=root))
+    assert f"1 of 16 clips cannot be read, such as {root / test}, and were not compared" in capsys.readouterr().out
+    assert test not in {*pairs.video, *pairs.other_video}
+
+
+@pytest.mark.skipif("libx264" not in av.codecs_available, reason="this build of FFmpeg has no libx264")
+def test_data_of_which_no_clip_can_be_read_are_refused_in_a_line(tiny_config, leaking):
+    root = leaking[0]
+    spoil(sorted(root.rglob("*.avi")))
+    with pytest.raises(UserError, match=r"^16 of 16 clips cannot be read, such as .*\.avi: nothing is left to compare"):
+        audit(tiny_config(data__root=root))
 
 
 def test_the_command_lists_them_too(tiny_config, leaking, capsys):
