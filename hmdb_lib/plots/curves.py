@@ -215,7 +215,8 @@ def _points(points: pd.DataFrame, x: str, y: str) -> Figure:
 
 
 def _lines(table: pd.DataFrame, kind: str, x: str, label: str) -> Figure:
-    """Draw a line of accuracies with their intervals for each `kind`; the places of x are evenly spaced."""
+    """Draw a line of accuracies with their intervals for each `kind`; the places of x are evenly spaced, numbers in their order."""
+    table = table.sort_values(x, key=lambda values: pd.to_numeric(values, errors="coerce"), kind="stable")  # words last
     places = {value: place for place, value in enumerate(dict.fromkeys(table[x]))}
     figure = Figure(figsize=(COLUMN, 2.6 + 0.08 * len(set(table[kind]))), layout="constrained")
     axes = figure.subplots()

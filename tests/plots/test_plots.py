@@ -202,6 +202,13 @@ def test_a_video_of_one_window_has_a_bar_a_class():
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.6, 0.4])
 
 
+def test_lengths_of_clips_stand_in_their_order_whatever_the_tables():
+    table = pd.DataFrame({"frames": [16, 8, 32, "all"], "accuracy": [0.6, 0.5, 0.7, 0.8]})
+    (axes,) = plots.accuracy_by_frames(table.assign(accuracy_low=0.4, accuracy_high=0.9)).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "16", "32", "all"]
+    assert axes.containers[0].lines[0].get_ydata().tolist() == [50, 60, 70, 80]
+
+
 def test_each_frame_lies_under_the_heat_of_its_own_time_and_is_grey_where_there_is_none():
     clip, maps, times = made_overlay(8)
     maps[:4] = 0
