@@ -119,6 +119,7 @@ def probe(config: Config) -> pd.DataFrame:
         data, model, tokens = prepare(config, place)
         _, seen_test = seen.check(config.model.pretrained, data.listed("test"), config.train.allow_seen)
         parts = pooled(data, tokens, config)
+        _check_classes(parts["train"].labels, data)
         about = {
             "seen_test_videos": seen_test,
             "row": config.row,
@@ -157,6 +158,7 @@ def probe_as_board(config: Config) -> np.ndarray:
     seen.check(config.model.pretrained, listed, config.train.allow_seen)
     parts = pooled(data, tokens, config)
     train, labels = _together(parts)
+    _check_classes(labels, data)
     accuracies = []
     for draw in Bar(range(DRAWS), "draws"):
         order = np.random.default_rng((config.seed, draw)).permutation(len(labels))
@@ -195,6 +197,15 @@ def _fit(kind: str, run: Run, parts: Mapping[str, Part], listed: pd.DataFrame, a
         "test": measure_test(predictions) | {"present": about["present"]},
     }
     run.finish(predictions, json.loads(json.dumps(summary)))
+
+
+def _check_classes(labels: np.ndarray, data: ClipData) -> None:
+    """Raise UserError where the videos that were read of those that train are of one class."""
+    if len(found := np.unique(labels)) < 2:
+        raise UserError(
+            f"{data.folder}: the videos that train are of one class alone, {data.classes[found[0]]}, and a probe tells "
+            "classes apart; give it more of them (data.sources, data.limit)"
+        )
 
 
 def _together(parts: Mapping[str, Part]) -> tuple[np.ndarray, np.ndarray]:

@@ -86,6 +86,15 @@ def test_probing_without_validation_is_refused(frozen_config):
             probe.probe(frozen_config(**changes))
 
 
+@pytest.mark.parametrize(
+    ("protocol", "changes"),
+    [(probe.probe, {}), (probe.probe_as_board, {"data__validation_share": 0})],  # validation trains in the second
+)
+def test_videos_of_one_class_alone_are_refused(frozen_config, tiny_videos, protocol, changes):
+    with pytest.raises(UserError, match=f"^{tiny_videos}: the videos that train are of one class alone, (bright|dark)"):
+        protocol(frozen_config(data__sources=1, **changes))
+
+
 def test_the_boards_protocol_takes_eight_videos_of_a_class_ten_times(frozen_config, monkeypatch):
     sizes = []
     monkeypatch.setattr(probe, "pooled", lambda *of: made_parts({"train": 60, "validation": 30, "test": 30}))
