@@ -155,13 +155,15 @@ def _measure(
 
 
 def seconds(step: Callable[[], object], repeats: int) -> float:
-    """Time a step: the median of `repeats`, after one that warms up."""
+    """Time a step, until the device has done it: the median of `repeats`, after one that warms up."""
     taken = []
     for _ in range(1 + repeats):
         start = time.perf_counter()
         step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
+        if torch.backends.mps.is_available():  # Apple's, which launches and goes on as well
+            torch.mps.synchronize()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])
 

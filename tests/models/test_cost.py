@@ -1,5 +1,6 @@
 """The costs of a model: closed forms against counts, FLOPs against the known ones, measured time and memory."""
 
+import time
 from functools import partial
 
 import pytest
@@ -116,6 +117,14 @@ def test_tokens_are_what_the_cnn_puts_out_at_odd_sizes_too(blocks: int, frames: 
         model = architectures.build("hybrid", CLASSES, blocks=blocks)
         tokens = model.backbone(torch.zeros(1, 3, frames, size, size))
     assert tokens[0, ..., 0].numel() == cost.attention_size(model, frames, size)["tokens"]
+
+
+def test_a_step_on_apples_gpu_is_timed_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[str] = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: (launched.clear(), time.sleep(0.05)))
+    assert cost.seconds(lambda: launched.append("step"), 3) >= 0.05
+    assert not launched
 
 
 @pytest.mark.slow
