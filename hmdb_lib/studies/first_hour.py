@@ -1,5 +1,6 @@
 """Spend the first hour on a machine: data, features, probes, the public board, its calibration, then heads by budget."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,8 @@ def first_hour(
     """Get HMDB51, probe R(2+1)D-18 and hold it against the public board, calibrate, then train frozen heads.
 
     Each step says how long it took; one that is done is not done again (`<results>/first_hour.json`), so that the same call
-    goes on. Calibration: X-CLIP by the same protocol must reach what the board says of it, else that is a finding.
+    goes on; after a change of the configuration all are. Calibration: X-CLIP by the same protocol must reach what the board
+    says of it, else that is a finding.
 
     Args:
         hours: of all steps together; the heads get what is left.
@@ -55,16 +57,18 @@ def first_hour(
     until, place = time.time() + 3600 * hours, environment.place()
     words = config.as_overrides(changes) if isinstance(changes, Mapping) else list(changes)
     words += ["quick=true"] * quick
-    steps = _Steps(place.results / "first_hour.json", [*words, *map(str, splits), str(file)])
-    if not quick and "data.dataset" not in config.parse(words):
-        words.append("data.dataset=hmdb51")
+    fetch = not quick and "data.dataset" not in config.parse(words)
+    words += ["data.dataset=hmdb51"] * fetch
+    by_split = [_frozen(PROBED, split, words, file) for split in splits]
+    calibrating = _frozen(CALIBRATION, 1, words, file)
+    steps = _Steps(place.results / "first_hour.json", [*by_split, calibrating])
+    if fetch:
         root = place.data / "hmdb51"
         steps.run("data", lambda: _fetch(root), done=lambda: (root / "videos").is_dir())
-    by_split = [_frozen(PROBED, split, words, file) for split in splits]
     steps.run("features", lambda: _compute(by_split))
     steps.run("probes", lambda: [line for experiment in by_split for line in _probe(experiment)])
     steps.run("board", lambda: _stand(by_split[0]))
-    findings = steps.run("calibration", lambda: _calibrate(_frozen(CALIBRATION, 1, words, file)))
+    findings = steps.run("calibration", lambda: _calibrate(calibrating))
     left = (until - time.time()) / 3600
     if left > 0:
         how = {"splits": splits, "frozen": True, "changes": words, "file": file, "hours": left}
@@ -96,11 +100,12 @@ def calibrate(accuracies: np.ndarray, theirs: float) -> tuple[bool, str]:
 class _Steps:
     """Runs steps in order, tells how long each took, and keeps that in a file."""
 
-    def __init__(self, file: Path, settings: list[str]) -> None:
-        self.file, self.settings = file, settings
+    def __init__(self, file: Path, experiments: Sequence[Config]) -> None:
+        resolved = json.dumps([experiment.flat() for experiment in experiments], sort_keys=True)
+        self.file, self.settings = file, hashlib.sha256(resolved.encode()).hexdigest()
 
     def run(self, name: str, work: Callable[[], list[str]], done: Callable[[], bool] = lambda: True) -> list[str]:
-        """Do a step, unless it was done by the same settings and `done` agrees; return and print what it told."""
+        """Do a step, unless it was done by the same settings, as resolved, and `done` agrees; return and print what it told."""
         kept = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {}
         before = kept.get(name, {})
         if name != "heads" and before.get("settings") == self.settings and done():  # a study knows what is done

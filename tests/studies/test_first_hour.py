@@ -114,6 +114,17 @@ def test_a_second_call_does_no_step_again_and_says_how_long_each_took(machine, f
 
 
 @pytest.mark.slow
+def test_a_step_is_done_again_after_the_file_of_its_configuration_was_edited(machine, first, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMDB_RESULTS", str(tmp_path / "results"))
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 1\n")
+    machine.call(file=file)
+    assert "probes: done before" in machine.call(file=file)[1]
+    file.write_text("seed: 2\n")
+    assert "probes: begins" in machine.call(file=file)[1]
+
+
+@pytest.mark.slow
 def test_on_a_fresh_disk_the_data_are_fetched_again_and_what_is_recorded_is_not_computed(machine, first):
     shutil.rmtree(machine.folder / "data")
     machine.call()
