@@ -50,11 +50,12 @@ def _probe(asked: argparse.Namespace) -> None:
     from hmdb_lib.results.statistics import videos_text
 
     if not asked.protocol:
-        for name, line in probe.probe(experiment).iterrows():
+        for name, found in probe.probe(experiment).iterrows():
+            line = {str(key): value for key, value in found.items()}
             chosen = ", ".join(f"{key}={line[key]:g}" for key in ("C", "k") if line[key] > 0)
             beside = mean_beside({"imbalance": line.get("imbalance", 1), "test": line})
             interval = f"[{line['accuracy_low']:.3f}, {line['accuracy_high']:.3f}]{beside}"
-            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {videos_text(line.to_dict())}, {chosen}")
+            print(f"{name}: test accuracy {line['accuracy']:.3f} {interval} on {videos_text(line)}, {chosen}")
         return
     accuracies = probe.probe_as_board(experiment)
     mean = accuracies.mean()
