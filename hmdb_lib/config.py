@@ -5,6 +5,7 @@ value and the nearest key there is.
 """
 
 import difflib
+import functools
 import json
 import math
 import re
@@ -624,6 +625,7 @@ def _completed(tree: Mapping[str, Any]) -> dict[str, Any]:
     return current
 
 
+@functools.cache
 def _usual() -> dict[str, Any]:
     """Every key there is, and its value in the repository's config.yaml."""
     return dict(_flatten({key: value for key, value in read(CONFIG).items() if not key.startswith("when_")}))

@@ -400,8 +400,10 @@ def pool_runs(runs: Sequence[Run], *, without_gate: bool = False) -> pd.DataFram
     """Put the predictions of runs of one row into one table; see `statistics.pool`."""
     found = {}
     for run in runs:
-        predictions = run.predictions_without_gate if without_gate else run.predictions
-        found[run.config.data.split, run.config.seed] = predictions
+        experiment = run.config
+        found[experiment.data.split, experiment.seed] = (
+            run.predictions_without_gate if without_gate else run.predictions
+        )
     return pool(found)
 
 
