@@ -31,6 +31,7 @@ def test_results_and_figures_are_read_without_torch():
     assert "torch" not in loaded_by("import hmdb_lib as hl; hl.list_runs; hl.results_table; hl.published; hl.plots")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["10_overfitting_curves", "11_parameter_table"])
 def test_the_notebooks_of_results_run_without_torch(name, tmp_path):
     cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
@@ -42,6 +43,7 @@ def test_the_notebooks_of_results_run_without_torch(name, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import hmdb_lib.plots.curves, hmdb_lib.widgets.views; "])
 def test_rooms_have_their_parts_whatever_was_imported_before(before):
     loaded_by(f"{before}import hmdb_lib as hl; hl.plots.classes, hl.plots.clips, hl.widgets.tryout")

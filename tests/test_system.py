@@ -77,6 +77,7 @@ class Die(L.Callback):
         self.mount.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_whose_mount_dies_during_training_end_it_and_are_not_skipped(tiny_config, videos, workers):
     die = Die(videos)
@@ -100,6 +101,7 @@ def test_data_that_are_unmounted_during_training_end_it_and_are_not_skipped(tiny
         training.train(tiny_config(data__root=videos, data__on_error="skip"), callbacks=[Unmount()])
 
 
+@pytest.mark.slow
 def test_results_whose_mount_dies_during_training_are_told(tiny_config, tmp_path):
     die = Die(Run.of(config := tiny_config(), tmp_path / "results").folder.parents[2])
     (tmp_path / "results").mkdir()
@@ -134,6 +136,7 @@ def test_extracting_to_a_dead_mount_is_one_line(videos, told, tmp_path):
         assert GONE in told(["extract", videos, "--to", tmp_path / "store"], prepare)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.safetensors", "model.pt2"])
 def test_exporting_to_a_dead_or_read_only_disk_is_one_line(hybrid_run, told, tmp_path, name):
     (tmp_path / "out").mkdir()
@@ -167,6 +170,7 @@ def test_extracting_beside_read_only_data_is_one_line(videos, told):
     assert f"{videos / 'frames-128x171'}: is read-only; name a folder that you can write to" in line
 
 
+@pytest.mark.slow
 def test_read_only_data_can_be_trained_on(asked, videos):
     with read_only(videos):
         assert main(asked) == 0
@@ -213,6 +217,7 @@ def test_names_that_are_not_utf8_are_told_before_anything_trains(asked, videos, 
     assert "is not UTF-8; rename it" in line
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8_are_predicted(hybrid_run, videos, capsysbinary):
     name = os.fsdecode(b"gr\xf6sse.avi")
     (videos / "dark" / "1.avi").rename(videos / name)
@@ -221,6 +226,7 @@ def test_names_that_are_not_utf8_are_predicted(hybrid_run, videos, capsysbinary)
         assert b"sse.avi" in capsysbinary.readouterr().out
 
 
+@pytest.mark.slow
 def test_output_to_a_program_that_has_ended_is_no_traceback():
     """As in `hmdb cost baseline | true`."""
     reading, writing = os.pipe()

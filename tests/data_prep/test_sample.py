@@ -239,6 +239,7 @@ def test_the_command_asks_for_as_many_clips_as_it_is_told(tmp_path, monkeypatch,
     assert "clips is 7; three splits need at least 8" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_reads_a_sample_data_set_that_was_drawn_with_another_seed(tmp_path):
     root = make_sample(tmp_path / "drawn", seed=1, clips=8)
     words = ["data=sample", f"data.root={root}", "data.validation_share=0"]

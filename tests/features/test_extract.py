@@ -96,6 +96,7 @@ def test_the_key_holds_the_weights(frozen):
     assert {name for name in before if before[name] != after[name]} == {"weights"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -127,6 +128,7 @@ def test_what_changes_no_number_leads_to_the_same_store(frozen, place):
     assert len(stores) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("features", "places"), [("tokens", 32), ("4x4", 4), ("pooled", 1)])
 def test_tokens_are_stored_as_the_setting_says_and_the_model_gives_them_so(frozen, place, features, places):
     config, data, model = frozen(data__features=features)

@@ -49,18 +49,21 @@ def test_each_row_has_exactly_the_published_architectures_size(row: str) -> None
     assert sum(counts.values()) == rest
 
 
+@pytest.mark.slow
 def test_components_hold_every_parameter_once(model: nn.Module) -> None:
     parts = model.components()
     assert list(parts) == ["cnn", "cross_attention", "self_attention", "classifier"]
     assert sorted(id(p) for part in parts.values() for p in part) == sorted(id(p) for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_every_trainable_tensor_gets_a_finite_gradient_and_no_other_does(model: nn.Module) -> None:
     found = gradients(model)
     assert sorted(found) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
     assert all(gradient.isfinite().all() for gradient in found.values())
 
 
+@pytest.mark.slow
 def test_a_saved_state_comes_back_bit_for_bit(model: nn.Module, request: pytest.FixtureRequest) -> None:
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
@@ -74,6 +77,7 @@ def test_a_saved_state_comes_back_bit_for_bit(model: nn.Module, request: pytest.
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_gives_what_it_gives_in_a_batch_of_two(model: nn.Module) -> None:
     clips = make_clips()
     with torch.no_grad():
@@ -82,6 +86,7 @@ def test_a_batch_of_one_gives_what_it_gives_in_a_batch_of_two(model: nn.Module) 
     torch.testing.assert_close(one[0], both[1], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["latents_over_time_twice", "regularised", "bert_of_4_blocks", "videomae_small"])
 def test_the_same_seed_gives_the_same_weights_and_gradients(row: str) -> None:
     first, second = build(*ROWS[row]), build(*ROWS[row])
@@ -90,6 +95,7 @@ def test_the_same_seed_gives_the_same_weights_and_gradients(row: str) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "row", ["cross1_self1", "self1_of_6_blocks", "residual_pool", "latents_over_time_twice", "bert_of_4_blocks"]
 )
@@ -107,6 +113,7 @@ def test_clips_that_leave_no_tokens_are_refused_with_the_reason(row: str, shape:
         model(torch.zeros(1, 3, *shape, device="meta"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(9, 64, 64), (8, 65, 64), (8, 64, 70)])
 def test_videomae_refuses_sizes_that_its_patches_do_not_divide(shape: tuple[int, int, int]) -> None:
     with torch.device("meta"):

@@ -36,6 +36,7 @@ def test_the_configuration_knows_every_backbone_and_its_weights() -> None:
         assert next(iter(on_paper(name, 64).weights), "auto") == weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(("frames", "size"), [(8, 64), (16, 224)])
 def test_tokens_have_the_shape_that_the_grid_says(name: str, frames: int, size: int) -> None:
@@ -46,6 +47,7 @@ def test_tokens_have_the_shape_that_the_grid_says(name: str, frames: int, size: 
     assert backbone.times(frames) == backbone.grid(frames, size)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_every_head_goes_with_every_backbone_and_is_counted_in_closed_form(name: str) -> None:
     size, frames = (224 if name == ONLY_224 else 64), 16
@@ -59,6 +61,7 @@ def test_every_head_goes_with_every_backbone_and_is_counted_in_closed_form(name:
         assert closed == {key: value for key, value in cost.count(model).items() if key != "trainable"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mc3_18", "s3d", "swin3d_t", "mvit_v2_s", "efficientnet_lite0", "timm:resnet10t"])
 def test_a_backbone_with_a_head_trains_a_step(name: str) -> None:
     torch.manual_seed(0)
@@ -75,6 +78,7 @@ def test_a_backbone_that_is_frozen_whole_leaves_the_head_to_train(name: str) -> 
     assert {module.training for module in model.backbone.modules()} == {False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.BACKBONES)
 def test_the_parts_hold_nearly_all_parameters_and_freeze_one_by_one(name: str) -> None:
     whole = on_paper(name, 64)
@@ -149,6 +153,7 @@ def picture(name: str, size: int = 224) -> Tensor:
     return (resize(image, [size, size])[None, :, None] * 2 - 1).expand(-1, -1, 2, -1, -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "label"), [("flower.jpg", 985), ("china.jpg", 442)])  # daisy, bell cote
 def test_the_embedded_weights_tell_photographs_apart(name: str, label: int) -> None:
     model = models.build("efficientnet_lite0", 1000, head="pool", frames=2, size=224).eval()
@@ -168,6 +173,7 @@ def test_a_frame_by_frame_backbone_sees_every_frame_on_its_own() -> None:
         torch.testing.assert_close(backbone(clips)[:, 2:3], backbone(clips[:, :, 2:3]), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("blocks", "channels", "places"), [(7, 320, 2), (6, 192, 2), (5, 112, 4), (4, 80, 4)])
 def test_an_embedded_network_that_is_cut_gives_the_map_of_its_last_stage(blocks, channels, places):
     whole = models.build("efficientnet_lite0", 2, head="pool", frames=2, size=64)

@@ -20,6 +20,7 @@ def build(name, **arguments):
     return architectures.build(name, 3, **arguments).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape",
     [

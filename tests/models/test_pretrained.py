@@ -69,6 +69,7 @@ FIRST_NAMES = {  # as a release before that wrote them
 BEFORE_START = {"start": "published"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "encoder."], ids=["of classes", "without labels"])
 @pytest.mark.parametrize(
     ("kind", "architecture", "arguments"),

@@ -107,6 +107,7 @@ def test_a_committed_notebook_has_no_outputs_and_no_traces(file):
     assert not any(cell.outputs or cell.execution_count for cell in cells(file, "code"))
 
 
+@pytest.mark.slow
 def test_nbstripout_with_pre_commits_flags_finds_nothing_to_strip():
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (flags,) = [hook["args"] for repo in repositories for hook in repo["hooks"] if hook["id"] == "nbstripout"]

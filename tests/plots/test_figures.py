@@ -13,6 +13,7 @@ def results(tmp_path):
     return write_results(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_table_gives_its_accuracies_its_curves_and_what_its_rows_cost(results):
     files = figures.draw(results)
     assert {file.name for file in files} >= {"depth.png", "depth-tiny-frozen-curves.png", "parameters.png"}
@@ -52,6 +53,7 @@ def test_a_row_of_two_sizes_has_its_parameters_under_the_name_of_each_table(resu
     assert sorted(names) == ["baseline, depth-small-frozen", "baseline, depth-tiny-frozen", "cross1_self1"]
 
 
+@pytest.mark.slow
 def test_confusions_count_each_video_once_though_two_runs_judged_it(results, monkeypatch):
     drawn, confusion = [], figures.classes.confusion
     monkeypatch.setattr(figures.classes, "confusion", lambda of: drawn.append(of) or confusion(of))

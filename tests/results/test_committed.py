@@ -13,11 +13,13 @@ RESULTS = ROOT / "results"
 FOLDERS = sorted(file.parent for file in (RESULTS / "runs").glob("*/*/summary.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
 def test_a_committed_run_adds_up(folder):
     assert check_run(Run(folder)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted((RESULTS / "tables").glob("*.csv")), ids=lambda file: file.stem)
 def test_a_committed_table_says_what_the_predictions_of_its_runs_say(file):
     assert check_table(file) == []

@@ -71,6 +71,7 @@ def test_no_test_clip_is_read(changes, file, monkeypatch):
     assert {role for videos in parts for role in videos.role} == {"validation"}
 
 
+@pytest.mark.slow
 def test_every_row_of_a_table_has_as_many_trials_and_the_first_is_the_row_itself(changes, file, capsys):
     table = tune("baseline", "cross1_self1", trials=3, changes=changes, file=file)
     assert table.trials.tolist() == [3, 3]
@@ -90,6 +91,7 @@ def test_features_are_computed_once_for_all_trials(changes, file, monkeypatch):
     assert sorted(computed) == ["clips2x1", "views2"]
 
 
+@pytest.mark.slow
 def test_the_best_row_gives_what_its_trial_gave_and_says_how_many_trials_it_took(changes, file, tmp_path):
     table = tune("baseline", "cross1_self1", trials=3, changes=changes, file=file)
     (found,) = (place().results / "tuning").glob("*.yaml")
@@ -162,6 +164,7 @@ def test_a_row_that_is_tuned_again_says_how_many_trials_it_took_in_all(tuned):
     assert tuned({"train.label_smoothing": [0.0, 0.2]})[1]["trials"] == 3
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_ends_as_a_whole_one(changes, file, monkeypatch):
     tune("baseline", trials=4, changes=changes | {"name": "whole"}, file=file)
     write, rows = Run.write_epoch, []

@@ -42,6 +42,7 @@ def test_a_step_moves_every_parameter_and_the_optimiser_holds_them_all(tiny_conf
     assert [name for name, p in model.named_parameters() if torch.equal(p, before[name])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
 def test_a_fused_step_on_channels_last_weights_is_the_plain_one(tiny_config, optimiser):
     train = tiny_config(train__optimizer=optimiser).train
@@ -249,6 +250,7 @@ def test_a_test_class_of_which_no_video_is_there_counts_as_wrong(tiny_config, ti
     assert run.summary["shortfall"] == "2 classes, 2 of 4 test videos: 2 missing"
 
 
+@pytest.mark.slow
 def test_on_request_a_video_that_cannot_be_read_stops_the_run_at_the_start(tiny_config, tiny_videos, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(tiny_videos, broken)

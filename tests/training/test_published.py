@@ -159,6 +159,7 @@ def test_the_rate_in_force_is_the_recipes_rate_for_so_many_clips(row, changes, r
     assert max(group["lr"] for group in groups) == pytest.approx(rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "decay", "path"), [("videomae_small", 0.7, 0.1), ("videomae_base", 0.75, 0.2)])
 def test_videomae_is_fine_tuned_as_its_authors_do(row, decay, path):
     asked = on_hmdb51(row)
