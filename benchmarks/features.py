@@ -91,10 +91,13 @@ def head_of(row: str) -> HeadClassifier:
 
 def made_store(folder: Path, shape: tuple[int, ...], videos: int) -> StoredClips:
     """Write random tokens as a feature store does, and open them."""
-    store, sizes = FeatureStore(folder, "made"), {f"{number}.avi": 1 for number in range(videos)}
-    store.write("views1", ((path, size, torch.randn(1, *shape)) for path, size in sizes.items()))
-    table = pd.DataFrame({"path": list(sizes), "target": [number % CLASSES for number in range(videos)]})
-    return StoredClips(table, store.read("views1", sizes), {})
+    store, files = FeatureStore(folder, "made"), {f"{number}.avi": folder / f"{number}.avi" for number in range(videos)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files.values():
+        file.touch()
+    store.write("views1", ((path, file, torch.randn(1, *shape)) for path, file in files.items()))
+    table = pd.DataFrame({"path": list(files), "target": [number % CLASSES for number in range(videos)]})
+    return StoredClips(table, store.read("views1", files), {})
 
 
 def in_the_loop(module: HeadClassifier, frames: torch.Tensor, device: Device) -> Step:

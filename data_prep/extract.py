@@ -22,7 +22,7 @@ from hmdb_lib.data.store import ENDING, MAGIC, TRAILER, Packed, encode, shard_me
 from hmdb_lib.data.video import Size, VideoError, scan
 from hmdb_lib.environment import place
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import parts_of, report_refusals, require_disk, sha256_of, whole_file
+from hmdb_lib.files import is_still, parts_of, report_refusals, require_disk, state_of, whole_file
 from hmdb_lib.progress import Bar
 
 HMDB51_FRAMES = 629_238
@@ -260,15 +260,14 @@ def _misfit(packed: Packed, video: Path, setting: Setting) -> str | None:
     there = Setting(Size(asked[0], asked[1], antialias) if isinstance(asked, list) else asked, header["quality"])
     if (there.asked, there.antialias, there.quality) != (setting.asked, setting.antialias, setting.quality):
         return f"stale, made with {there}"
-    if not packed.is_of(video):
+    if not is_still(video, packed.header["source"]):
         return "stale, the video has changed since"
     return None if packed.whole() else "torn"
 
 
 def _pack(video: Path, setting: Setting, out: BinaryIO) -> None:
     """Decode a video into a packed file, open at its start. Raises VideoError."""
-    state = video.stat()
-    source = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256_of(video)}
+    source = state_of(video)
     offsets, check, shape = [0], 0, (0, 0)
 
     def write(frame: np.ndarray) -> None:

@@ -7,12 +7,14 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hmdb_lib.errors import FREE_DISK, UserError
 
+_SAME_DATE = 10**6  # nanoseconds: tar files, and so packs, round what a disk keeps
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A killed FUSE mount (Google Drive's), a network disk whose server is gone, a stick that was pulled out.
 _GONE = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO)
@@ -128,6 +130,19 @@ def sha256_of(file: Path) -> str:
     """Compute a file's SHA-256 as hexadecimal digits."""
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def state_of(file: Path) -> dict[str, Any]:
+    """Describe a file, so that `is_still` can tell whether another one has taken its name."""
+    state = file.stat()
+    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256_of(file)}
+
+
+def is_still(file: Path, state: Mapping[str, Any]) -> bool:
+    """Tell whether a file is the one that `state_of` described: as many bytes, and the same date or SHA-256."""
+    now = file.stat()
+    same_date = abs(now.st_mtime_ns - state["mtime_ns"]) < _SAME_DATE
+    return now.st_size == state["bytes"] and (same_date or sha256_of(file) == state["sha256"])
 
 
 def require_disk(folder: Path, size: float, what: str) -> None:

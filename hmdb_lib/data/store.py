@@ -22,12 +22,11 @@ import simplejpeg  # as libjpeg-turbo decodes; torchvision's JPEG functions are 
 from PIL import Image
 
 from hmdb_lib.data.video import Size, Timeline, VideoError
-from hmdb_lib.files import is_gone, sha256_of
+from hmdb_lib.files import is_gone, is_still
 
 ENDING = ".frames"
 MAGIC = b"HMDBFRM2"
 TRAILER = struct.Struct("<II8s")
-_SAME_DATE = 10**6  # nanoseconds: tar files, and so packs, round what a disk keeps
 
 
 class Source(Protocol):
@@ -50,7 +49,7 @@ class Packed:
 
     `header`: `quality` (None: raw), `asked` (the size that was asked for), `antialias` (how it was resized; older files
     lack it: true), `height`, `width`, `frames`, `fps`, `even`
-    (constant rate), `source` (the video's `bytes`, `mtime_ns` and `sha256`), `crc32` (of all the frames' bytes).
+    (constant rate), `source` (the video, as `files.state_of` describes it), `crc32` (of all the frames' bytes).
     """
 
     file: Path
@@ -108,12 +107,6 @@ class Packed:
         except ValueError as error:
             raise VideoError(f"{self.file}: torn: a frame is not the JPEG image that it was ({error})") from None
         return frames if np.array_equal(wanted, indices) else frames[places]
-
-    def is_of(self, video: Path) -> bool:
-        """Tell whether a video file is the one that was extracted: as many bytes, and the same date or SHA-256."""
-        state, source = video.stat(), self.header["source"]
-        same_date = abs(state.st_mtime_ns - source["mtime_ns"]) < _SAME_DATE
-        return state.st_size == source["bytes"] and (same_date or sha256_of(video) == source["sha256"])
 
     def whole(self) -> bool:
         """Check the frames' bytes against their checksum; reads them all."""
@@ -178,7 +171,7 @@ class FrameStore:
                 self.passed_over[path] = f"made {'without' if self.size.antialias else 'with'} antialiasing"
             elif self.size and not self.size.antialias and (height, width) != self.size[:2]:
                 self.passed_over[path] = f"of another size: {height}x{width}"
-            elif video.exists() and not packed.is_of(video):
+            elif video.exists() and not is_still(video, packed.header["source"]):
                 self.passed_over[path] = "stale: the video has changed"
             else:
                 self.opened[path] = packed

@@ -127,19 +127,18 @@ class Tokens:
 
     def of(self, data: ClipData, wanted: Wanted) -> dict[str, Tensor]:
         """Path -> tokens (clips, T', H', W', C); videos that cannot be read are left out and in `unreadable`."""
-        paths = [path for path in wanted.videos.path if path not in self.unreadable]
-        sizes = {path: (data.folder / path).stat().st_size for path in paths}
-        found = self.store.read(wanted.kind, sizes)
-        if found.keys() >= sizes.keys():
+        files = {path: data.folder / path for path in wanted.videos.path if path not in self.unreadable}
+        found = self.store.read(wanted.kind, files)
+        if found.keys() >= files.keys():
             return found
         with self.store.lock():
-            found = self.store.read(wanted.kind, sizes)  # another process may have computed it meanwhile
-            missing = wanted.videos[wanted.videos.path.isin(sizes.keys() - found.keys())].reset_index(drop=True)
+            found = self.store.read(wanted.kind, files)  # another process may have computed it meanwhile
+            missing = wanted.videos[wanted.videos.path.isin(files.keys() - found.keys())].reset_index(drop=True)
             if len(missing):
                 self._check_disk(wanted.clips or 1, len(missing))
                 computed = self._compute(data, wanted, missing)
-                self.store.write(wanted.kind, ((path, sizes[path], tokens) for path, tokens in computed))
-        return self.store.read(wanted.kind, sizes)
+                self.store.write(wanted.kind, ((path, files[path], tokens) for path, tokens in computed))
+        return self.store.read(wanted.kind, files)
 
     def _check_disk(self, clips: int, videos: int) -> None:
         data, backbone = self.config.data, self.backbone
@@ -171,7 +170,7 @@ class Tokens:
 
 
 def settings(config: Config, backbone: Backbone) -> dict[str, Any]:
-    """List what changes a number in a store, but for the videos themselves, whose sizes stand beside their tokens."""
+    """List what changes a number in a store, but for the videos themselves, whose state stands beside their tokens."""
     data, model = config.data, config.model
     digest = hashlib.sha256()
     for name, value in sorted(backbone.state_dict().items()):

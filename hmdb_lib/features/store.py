@@ -1,7 +1,7 @@
 """Keep the tokens of clips in a folder of shards, which training reads without decoding or computing anything.
 
 A shard is one safetensors file: `tokens` (clips, T', H', W', C) of some videos one after the other, and as text the
-store's key, what kind of clips they are, the videos (path, bytes of the file, clips) and the tokens' CRC-32. It is
+store's key, what kind of clips they are, the videos (path, `files.state_of`, clips) and the tokens' CRC-32. It is
 written whole and never changed, so that a killed computation keeps its finished shards, and machines can share a folder.
 Shards are mapped into memory: a batch is copied straight from the system's file cache.
 """
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from hmdb_lib.environment import cores
 from hmdb_lib.errors import UserError
-from hmdb_lib.files import report_refusals, whole_file
+from hmdb_lib.files import is_still, report_refusals, state_of, whole_file
 
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 120.0  # what a killed computation loses at most
@@ -46,41 +47,42 @@ class FeatureStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / ".lock")
 
-    def read(self, kind: str, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    def read(self, kind: str, files: Mapping[str, Path]) -> dict[str, Tensor]:
         """Map the tokens of one kind of clips into memory: path -> (clips, T', H', W', C).
 
-        `sizes` has the bytes of each video's file: tokens of another version of a video are left out, with a line. A
-        shard that does not fit its checksum, or its folder, is removed, with a line. Raises UserError for one that the
+        `files` has each video's file: tokens of another version of a video are left out, with a line. A shard that does not fit its checksum, or its folder, is removed, with a line. Raises UserError for one that the
         system does not open: it may be whole, and stays.
         """
         found, stale = {}, set()
-        files = sorted(self.folder.glob(f"{kind}-*.safetensors"))
+        shards = sorted(self.folder.glob(f"{kind}-*.safetensors"))
         with report_refusals(self.folder), ThreadPoolExecutor(cores()) as pool:
-            for file, shard in zip(files, pool.map(self._open, files), strict=True):
+            for file, shard in zip(shards, pool.map(self._open, shards), strict=True):
                 if isinstance(shard, str):
                     print(f"{file}: {shard}; its tokens are computed again")
                     file.unlink(missing_ok=True)
                     continue
-                for path, size, tokens in shard:
-                    if sizes.get(path) == size:
+                for path, state, tokens in shard:
+                    if path not in files:
+                        continue
+                    if _is_of(files[path], state):
                         found[path] = tokens
-                    elif path in sizes:
+                    else:
                         stale.add(path)
         if stale := stale - found.keys():
             print(f"{self.folder}: {len(stale)} videos have changed, such as {min(stale)}; computed again")
         return found
 
-    def write(self, kind: str, videos: Iterable[tuple[str, int, Tensor]]) -> None:
-        """Write videos (path, bytes of the file, tokens) as they come, a shard whenever there is enough for one.
+    def write(self, kind: str, videos: Iterable[tuple[str, Path, Tensor]]) -> None:
+        """Write videos (path, file, tokens) as they come, a shard whenever there is enough for one.
 
         What came before an interruption or an error is kept. Raises DiskError.
         """
         for part in self.folder.glob(".*.part"):  # of a killed process
             part.unlink(missing_ok=True)
-        waiting: list[tuple[str, int, Tensor]] = []
+        waiting: list[tuple[str, dict[str, Any], Tensor]] = []
         held, since = 0, time.monotonic()
-        for path, size, tokens in videos:
-            waiting.append((path, size, tokens.to("cpu", self.dtype)))
+        for path, file, tokens in videos:
+            waiting.append((path, state_of(file), tokens.to("cpu", self.dtype)))
             held += waiting[-1][2].nbytes
             if held >= SHARD_BYTES or time.monotonic() - since >= SHARD_SECONDS:
                 self._write(kind, waiting)
@@ -88,15 +90,15 @@ class FeatureStore:
         if waiting:
             self._write(kind, waiting)
 
-    def _write(self, kind: str, videos: list[tuple[str, int, Tensor]]) -> None:
+    def _write(self, kind: str, videos: list[tuple[str, dict[str, Any], Tensor]]) -> None:
         tokens = torch.cat([tokens for _, _, tokens in videos])
-        index = json.dumps([(path, size, len(rows)) for path, size, rows in videos])
+        index = json.dumps([(path, state, len(rows)) for path, state, rows in videos])
         about = {"key": self.key, "videos": index, "crc32": str(_checksum(tokens))}
         file = self.folder / f"{kind}-{uuid.uuid4().hex[:12]}.safetensors"
         with report_refusals(self.folder), whole_file(file) as part:
             part.write_bytes(save({"tokens": tokens}, about))  # save_file hides the system's error for a full disk
 
-    def _open(self, file: Path) -> list[tuple[str, int, Tensor]] | str:
+    def _open(self, file: Path) -> list[tuple[str, dict[str, Any] | int, Tensor]] | str:
         """Open a shard: its videos, or why it cannot be used."""
         try:
             file.open("rb").close()  # for the system's own error: safetensors hides its number
@@ -118,7 +120,12 @@ class FeatureStore:
             rows = tokens.split([count for _, _, count in videos])
         except (KeyError, ValueError, RuntimeError) as error:
             return f"torn, or not a shard of this version ({error})"
-        return [(path, size, part) for (path, size, _), part in zip(videos, rows, strict=True)]
+        return [(path, state, part) for (path, state, _), part in zip(videos, rows, strict=True)]
+
+
+def _is_of(file: Path, state: dict[str, Any] | int) -> bool:
+    """Tell whether tokens are of a file; shards of before know its bytes alone."""
+    return file.stat().st_size == state if isinstance(state, int) else is_still(file, state)
 
 
 def _checksum(tokens: Tensor) -> int:
