@@ -6,6 +6,7 @@ can take away the network. Skips where that takes other rights, or where there i
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -152,7 +153,7 @@ def test_on_kaggle_a_full_disk_is_told_and_a_second_pass_needs_no_network(machin
         first, *_, trained = machine(session, [set_up, *start_here[:2], train], **kaggle)
         assert "\ndata: /kaggle/temp/data\nresults: /kaggle/working/results\n" in first
         assert "\nno GPU: Settings > Accelerator > GPU T4 x2" in first
-        assert first.splitlines()[-1].startswith("only 0.1 GB are free for results")
+        assert re.match(r"only 0\.[01] GB are free for results", first.splitlines()[-1])  # the clone takes most of it
         (told,) = faults([trained])
         assert "the disk is full; free some of it (on Colab: " in told
 
