@@ -114,8 +114,22 @@ def write_on(frame: np.ndarray, lines: Sequence[tuple[str, float]]) -> np.ndarra
 
 @mpl.rc_context(STYLE)
 def batch_before_after(before: np.ndarray, after: np.ndarray, most: int = 4, frames: int = 4) -> Figure:
-    """Draw the first clips of a batch as read (left), uint8 B T H W C, and as the model gets them, B C T H W in 0..1."""
-    before, after = before[:most], np.moveaxis(after[:most], 1, -1)
+    """Draw the clips of a batch as read (left) and as the model gets them (right), one a row.
+
+    Args:
+        before: uint8 B T H W C.
+        after: the same clips as float B C T H W, normalised; each channel is stretched from its darkest to its
+            brightest value in the batch, since normalised numbers are no colours.
+        most: clips shown, from the first on.
+        frames: evenly spread frames shown of each.
+
+    """
+    before, after = np.asarray(before)[:most], np.asarray(after, dtype=float)[:most]
+    if before.ndim != 5 or after.ndim != 5 or len(before) != len(after):
+        raise ValueError(f"before {before.shape}, after {after.shape}: expected B T H W C and B C T H W of equal B")
+    after = np.moveaxis(after, 1, -1)
+    low, high = after.min(axis=(0, 1, 2, 3)), after.max(axis=(0, 1, 2, 3))
+    after = (after - low) / np.maximum(high - low, 1e-9)
     height, width = before.shape[2:4]
     size = (PAGE, PAGE / 2 / frames * height / width * len(before) + 0.3)
     figure = Figure(figsize=size, layout="constrained")

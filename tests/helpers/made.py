@@ -54,6 +54,6 @@ def made_clip(frames=16):
 
 
 def made_batch(clips=2):
-    """As read, and as a model gets them but for the mean and deviation: in 0..1, cropped, the channels in front."""
+    """As read, and normalised, cropped and with the channels in front as a model gets them."""
     before = np.stack([made_clip()] * clips)
-    return before, np.moveaxis(before[:, :, :40, :40] / 255, -1, 1)
+    return before, np.moveaxis(before[:, :, :40, :40] / 128 - 1, -1, 1)

@@ -224,11 +224,11 @@ def test_the_heat_covers_the_whole_frame():
     assert (np.ptp(below, axis=-1) > 0).all()
 
 
-def test_a_batch_is_shown_in_the_colours_it_was_read_in():
+def test_clips_are_undone_of_their_normalisation_before_they_are_shown():
     before, after = made_batch()
     left, right = plots_clips.batch_before_after(before, after, frames=1).axes[:2]
     shown = right.images[0].get_array()
-    np.testing.assert_allclose(shown, left.images[0].get_array()[:40, :40] / 255)
+    assert np.abs(shown - left.images[0].get_array()[:40, :40] / 255).max() < 0.01
 
 
 def test_a_latents_weights_are_told_in_multiples_of_an_even_one():
