@@ -40,7 +40,7 @@ def maps(classifier: "Classifier", clip: Tensor, latents: Sequence[int] = ()) ->
 def figure(classifier: "Classifier", video: Path | str, latents: Sequence[int] = ()) -> Figure:
     """Draw the maps over the middle clip of a video. Raises UserError."""
     clip = classifier.clip(video)
-    return attention_overlay(clip.numpy(), maps(classifier, clip, latents), classifier.times(video))
+    return attention_overlay(clip.numpy(), maps(classifier, clip, latents), times=classifier.times(video))
 
 
 def write(classifier: "Classifier", video: Path | str, file: Path | str, latents: Sequence[int] = ()) -> None:

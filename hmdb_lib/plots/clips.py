@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
@@ -27,21 +26,48 @@ def contact_sheet(clips: Mapping[str, np.ndarray]) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def attention_overlay(clip: np.ndarray, maps: np.ndarray, times: np.ndarray, most: int = 8) -> Figure:
-    """Draw attention over a clip: at most `most` evenly spread frames above, below the same under the heat.
+def attention_overlay(
+    clip: np.ndarray, maps: np.ndarray, most: int = 8, times: Sequence[float] | np.ndarray = ()
+) -> Figure:
+    """Draw attention over a clip: the frames above; below, the same in grey under the heat, brighter for more.
 
-    `clip` uint8 T H W C, `maps` T H W and `times` (T,) in seconds. One scale, beside the frames, holds for all of them.
+    Places of little attention stay grey. One scale, beside the frames, holds for all of them.
+
+    Args:
+        clip: uint8 T H W C; at most `most` evenly spread frames are shown.
+        maps: T' H' W', as `attention_maps` of a model gives it for one clip and one latent (or a mean over latents),
+            laid over all of the frame and the clip.
+        most: frames shown.
+        times: seconds in the video at which the frames are shown (T,); without them the frames are numbered.
+
     """
-    shown, (height, width) = _spread(len(clip), most), clip.shape[1:3]
+    clip, maps = np.asarray(clip), np.asarray(maps, dtype=float)
+    if clip.ndim != 4 or maps.ndim != 3:
+        raise ValueError(f"clip {clip.shape}, maps {maps.shape}: expected T H W C and T' H' W'")
+    shown = _spread(len(clip), most)
+    slots = shown * len(maps) // len(clip)
+    height, width = clip.shape[1:3]
     size = (PAGE, 2 * (PAGE - 0.7) / len(shown) * height / width + 0.35)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(2, len(shown), squeeze=False)
-    for column, frame, picture in zip(panels.T, shown, overlay_frames(clip, maps)[shown], strict=True):
-        column[0].set_title(f"{times[frame]:.2f} s")
-        for axes, half in zip(column, np.split(picture, 2, axis=1), strict=True):
-            axes.imshow(half)
-            _bare(axes)
-    bar = figure.colorbar(ScalarMappable(cmap=HEAT), ax=panels, shrink=0.8, ticks=[0, 1], aspect=15)
+    highest = max(maps.max(), np.finfo(float).tiny)
+    for above, below, frame, slot in zip(*panels, shown, slots, strict=True):
+        above.imshow(clip[frame])
+        above.set_title(f"{times[frame]:.2f} s" if len(times) else f"frame {frame}")
+        below.imshow(clip[frame].mean(-1), cmap="gray", vmin=0, vmax=255)
+        edges = (-0.5, width - 0.5, height - 0.5, -0.5)
+        heat = below.imshow(
+            maps[slot] / highest,
+            extent=edges,
+            interpolation="bilinear",
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            alpha=_opacity(maps[slot] / highest),
+        )
+        _bare(above)
+        _bare(below)
+    bar = figure.colorbar(heat, ax=panels, shrink=0.8, ticks=[0, 1], aspect=15)
     bar.set_ticklabels(["least", "most"])
     return figure
 
@@ -90,13 +116,15 @@ def latent_sheet(maps: np.ndarray, most: int = 6) -> Figure:
     return figure
 
 
-def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Draw attention into frames: a clip uint8 T H W C beside itself in grey under maps T H W; returns uint8 T H 2W C.
+def _opacity(heat: np.ndarray) -> np.ndarray:
+    """Opacity of the heat, 0..1: the square root lets a half of the most be seen, and nothing of the least."""
+    return 0.85 * np.sqrt(heat)
 
-    The square root in the opacity lets a half of the most be seen, and nothing of the least.
-    """
+
+def overlay_frames(clip: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Draw attention into frames: a clip uint8 T H W C beside itself in grey under maps T H W; returns uint8 T H 2W C."""
     share = maps / max(maps.max(), np.finfo(float).tiny)
-    heat, opacity = mpl.colormaps[HEAT](share)[..., :3] * 255, 0.85 * np.sqrt(share)[..., None]  # T H W C, T H W 1
+    heat, opacity = mpl.colormaps[HEAT](share)[..., :3] * 255, _opacity(share)[..., None]  # T H W C, T H W 1
     below = (1 - opacity) * clip.mean(-1, keepdims=True) + opacity * heat
     return np.concatenate([clip, below.round().astype(np.uint8)], axis=2)
 
