@@ -50,8 +50,9 @@ class FeatureStore:
     def read(self, kind: str, files: Mapping[str, Path]) -> dict[str, Tensor]:
         """Map the tokens of one kind of clips into memory: path -> (clips, T', H', W', C).
 
-        `files` has each video's file: tokens of another version of a video are left out, with a line. A shard that does not fit its checksum, or its folder, is removed, with a line. Raises UserError for one that the
-        system does not open: it may be whole, and stays.
+        `files` has each video's file: tokens of another version of a video are left out, with a line. A shard that does
+        not fit its checksum, or its folder, is removed, with a line. Raises UserError for one that the system does not
+        open: it may be whole, and stays.
         """
         found, stale = {}, set()
         shards = sorted(self.folder.glob(f"{kind}-*.safetensors"))

@@ -82,9 +82,8 @@ class VideoScores:
         clips = self.clips()
         (_, clip_labels, probabilities), (_, labels, videos) = clips, self.videos()
         right, means = pd.Series(videos.argmax(1) == labels).groupby(labels), _means(*clips)[2]
-        sure = means.max(1)[
-            means.argmax(1) == labels
-        ]  # predictions are means, also of a model that was judged by votes
+        # Predictions are means, also of a model that was judged by votes.
+        sure = means.max(1)[means.argmax(1) == labels]
         return {
             "clip_loss": nll(probabilities, clip_labels),
             "clip_accuracy": top_k(probabilities, clip_labels, 1),
@@ -122,9 +121,8 @@ def top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     if not len(labels):
         return float("nan")
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    has_share = (
-        probabilities[np.arange(len(labels)), labels] > 0
-    )  # votes leave most classes without: alphabet ranks them
+    # Votes leave most classes without a share, and their order then is the alphabet's.
+    has_share = probabilities[np.arange(len(labels)), labels] > 0
     return float(((best == labels[:, None]).any(1) & has_share).mean())
 
 
