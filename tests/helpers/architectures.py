@@ -21,6 +21,8 @@ def design(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     clips = {"frames": own.pop("frames", 32)} if name == "bert" else {}
     backbone = f"r2plus1d_{own.pop('depth', 18)}"
     options = {key: own.pop(key) for key in ("blocks", "frozen") if key in own}
+    if "channels" in own:
+        options["width"] = own.pop("channels")  # `width` is that of the latents
     return clips | {"backbone": backbone, "backbone_options": options, "head": HEADS[name], "head_options": own}
 
 
@@ -53,7 +55,7 @@ STUDY = {
     "videomae_small": ("videomae", {"variant": "small"}, 0, 21_899_571),
     "videomae_base": ("videomae", {"variant": "base"}, 0, 86_266_419),
 }
-SMALL = {"blocks": 4, "latents": 16, "width": 128}
+SMALL = {"channels": 0.25, "blocks": 4, "latents": 16, "width": 128}
 VARIANTS = {
     "cross_alone": ("hybrid", SMALL | {"self_layers": 0}),
     "cross_twice": ("hybrid", SMALL | {"cross": 2, "self_layers": 4}),
@@ -69,9 +71,9 @@ VARIANTS = {
     "partly_frozen": ("hybrid", SMALL | {"frozen": 3}),
     "cross_not_trained": ("hybrid", SMALL | {"train_cross": False}),
     "published_start": ("hybrid", SMALL | {"start": "published"}),
-    "bert_of_4_blocks": ("bert", {"blocks": 4}),
-    "baseline_of_2_blocks": ("r2plus1d", {"blocks": 2}),
-    "depth_34": ("r2plus1d", {"depth": 34, "blocks": 4}),
+    "bert_of_4_blocks": ("bert", {"channels": 0.25, "blocks": 4}),
+    "baseline_of_2_blocks": ("r2plus1d", {"channels": 0.25, "blocks": 2}),
+    "depth_34": ("r2plus1d", {"channels": 0.25, "depth": 34, "blocks": 4}),
 }
 ROWS = {name: row[:2] for name, row in STUDY.items()} | VARIANTS
 # Rows that differ in kind; the others differ from one of them in a number.

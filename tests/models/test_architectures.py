@@ -184,7 +184,7 @@ def test_transformers_is_imported_for_videomae_alone() -> None:
 
 
 def test_frozen_parts_keep_their_weights_and_their_running_statistics() -> None:
-    model = build("r2plus1d", {"blocks": 2, "frozen": 2})
+    model = build("r2plus1d", {"channels": 0.25, "blocks": 2, "frozen": 2})
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     gradients(model)
@@ -196,13 +196,13 @@ def test_frozen_parts_keep_their_weights_and_their_running_statistics() -> None:
 
 
 def test_frozen_parts_are_built_in_the_mode_that_they_train_in() -> None:
-    model = build("r2plus1d", {"blocks": 2, "frozen": 2})
+    model = build("r2plus1d", {"channels": 0.25, "blocks": 2, "frozen": 2})
     assert {part.training for part in model.backbone.stem.modules()} == {False}
     assert model.training
 
 
 def test_everything_but_the_classifier_can_be_frozen() -> None:
-    found = gradients(build("r2plus1d", {"blocks": 8, "frozen": 9}))
+    found = gradients(build("r2plus1d", {"channels": 0.25, "blocks": 8, "frozen": 9}))
     assert sorted(found) == ["head.fc.bias", "head.fc.weight"]
 
 
@@ -240,8 +240,8 @@ def _parameters(model: nn.Module, part: str) -> list[nn.Parameter]:
 
 @pytest.mark.parametrize("blocks", [2, 7])
 def test_with_a_residual_pool_an_untrained_model_is_the_baseline(blocks: int) -> None:
-    baseline = build("r2plus1d", {"blocks": blocks}).eval()
-    model = build("hybrid", {"blocks": blocks, "residual_pool": True}).eval()
+    baseline = build("r2plus1d", {"channels": 0.25, "blocks": blocks}).eval()
+    model = build("hybrid", {"channels": 0.25, "blocks": blocks, "residual_pool": True}).eval()
     left_over = model.load_state_dict(baseline.state_dict(), strict=False)
     assert not left_over.unexpected_keys
     with torch.no_grad():
@@ -249,8 +249,8 @@ def test_with_a_residual_pool_an_untrained_model_is_the_baseline(blocks: int) ->
 
 
 def test_with_a_residual_change_an_untrained_model_is_the_average_and_its_change() -> None:
-    plain = build("r2plus1d_18", {"head": "pool_change", "backbone_options": {"blocks": 2}}).eval()
-    model = build("hybrid", {"blocks": 2, "residual_pool": "change"}).eval()
+    plain = build("r2plus1d_18", {"head": "pool_change", "backbone_options": {"blocks": 2, "width": 0.25}}).eval()
+    model = build("hybrid", {"channels": 0.25, "blocks": 2, "residual_pool": "change"}).eval()
     left_over = model.load_state_dict(plain.state_dict(), strict=False)
     assert not left_over.unexpected_keys
     with torch.no_grad():
@@ -258,7 +258,7 @@ def test_with_a_residual_change_an_untrained_model_is_the_average_and_its_change
 
 
 def test_the_attentions_share_is_the_first_thing_to_move_in_a_residual_pool() -> None:
-    model = build("hybrid", {"blocks": 1, "latents": 16, "residual_pool": True})
+    model = build("hybrid", {"channels": 0.25, "blocks": 1, "latents": 16, "residual_pool": True})
     found = gradients(model)
     assert found["head.gate.weight"].abs().max() > 0
     assert found["head.latents"].abs().max() == 0
@@ -268,7 +268,7 @@ def test_the_attentions_share_is_the_first_thing_to_move_in_a_residual_pool() ->
 
 @pytest.mark.parametrize("train_cross", [True, False])
 def test_the_cross_attention_moves_in_a_step_unless_told_not_to(train_cross: bool) -> None:
-    model = build("hybrid", {"blocks": 1, "latents": 16, "train_cross": train_cross})
+    model = build("hybrid", {"channels": 0.25, "blocks": 1, "latents": 16, "train_cross": train_cross})
     before = [p.clone() for p in model.components()["cross_attention"]]
     optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     gradients(model)
@@ -293,8 +293,8 @@ def test_latents_over_time_see_one_slot_each() -> None:
 @pytest.mark.parametrize(
     ("arguments", "shapes", "total"),
     [
-        ({"blocks": 6, "latents": 16, "cross": 2, "self_layers": 2}, [(2, 16, 2, 8, 8)] * 2, 1.0),
-        ({"blocks": 6, "latents": 16, "latents_over_time": True}, [(2, 16, 2, 8, 8)], 2.0),
+        ({"channels": 0.25, "blocks": 6, "latents": 16, "cross": 2, "self_layers": 2}, [(2, 16, 2, 8, 8)] * 2, 1.0),
+        ({"channels": 0.25, "blocks": 6, "latents": 16, "latents_over_time": True}, [(2, 16, 2, 8, 8)], 2.0),
     ],
 )
 def test_attention_maps_have_the_features_grid_and_sum_to_one_over_what_a_latent_reads(
@@ -307,13 +307,13 @@ def test_attention_maps_have_the_features_grid_and_sum_to_one_over_what_a_latent
 
 
 def test_attention_maps_without_cross_attention_are_the_class_tokens() -> None:
-    (attention,) = build("hybrid", {"blocks": 6, "cross": 0}).eval().attention_maps(make_clips())
+    (attention,) = build("hybrid", {"channels": 0.25, "blocks": 6, "cross": 0}).eval().attention_maps(make_clips())
     assert attention.shape == (2, 1, 2, 8, 8)
     assert 0.9 < attention.sum((1, 2, 3, 4)).min() < 1
 
 
 def test_an_attention_map_lights_up_where_a_latent_gets_its_value_from() -> None:
-    model = build("hybrid", {"blocks": 1, "latents": 4}).eval()
+    model = build("hybrid", {"channels": 0.25, "blocks": 1, "latents": 4}).eval()
     clips = make_clips(1)
     layer = model.head.cross[0].attention
     tokens: list[Tensor] = []
@@ -329,7 +329,9 @@ def test_an_attention_map_lights_up_where_a_latent_gets_its_value_from() -> None
 
 
 def test_bert_hides_time_slots_in_training_only_and_never_the_class_token() -> None:
-    model = build("bert", {"blocks": 1, "frames": 8, "mask": 0.999, "dropout": 0.0, "classifier_dropout": 0.0})
+    model = build(
+        "bert", {"channels": 0.25, "blocks": 1, "frames": 8, "mask": 0.999, "dropout": 0.0, "classifier_dropout": 0.0}
+    )
     masks: list[Tensor | None] = []
     model.head.layers[0].register_forward_pre_hook(
         lambda module, inputs, options: masks.append(options["src_key_padding_mask"]), with_kwargs=True
@@ -343,7 +345,7 @@ def test_bert_hides_time_slots_in_training_only_and_never_the_class_token() -> N
 
 
 def test_bert_is_the_same_function_with_and_without_gradients() -> None:
-    model = build("bert", {"blocks": 4, "frames": 8}).eval()
+    model = build("bert", {"channels": 0.25, "blocks": 4, "frames": 8}).eval()
     with_gradients = model(make_clips())
     with torch.no_grad():
         torch.testing.assert_close(model(make_clips()), with_gradients, atol=1e-6, rtol=1e-5)

@@ -7,7 +7,7 @@ from helpers import architectures
 from hmdb_lib.errors import UserError
 from hmdb_lib.models.explain import attention_spread, grad_cam, latent_maps, rollout, to_frames
 
-HYBRID = {"blocks": 1, "latents": 8, "width": 64}
+HYBRID = {"channels": 0.25, "blocks": 1, "latents": 8, "width": 64}
 
 
 @pytest.fixture

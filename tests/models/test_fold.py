@@ -13,7 +13,7 @@ from hmdb_lib.models.fold import fold_batch_norm
 def model(request):
     """A model whose batch norms have seen something."""
     torch.manual_seed(0)
-    model = architectures.build(request.param, classes=3, blocks=3)
+    model = architectures.build(request.param, classes=3, channels=0.25, blocks=3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.running_mean.uniform_(-1, 1)

@@ -11,7 +11,7 @@ from hmdb_lib.models import masked
 
 def hybrid(**changes):
     torch.manual_seed(0)
-    arguments = {"blocks": 3, "latents": 8, "width": 64} | changes
+    arguments = {"channels": 0.25, "blocks": 3, "latents": 8, "width": 64} | changes
     return models.mask(architectures.build("hybrid", 3, **arguments), 8, 64, 0.9)
 
 

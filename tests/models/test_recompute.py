@@ -9,9 +9,9 @@ from helpers import architectures
 from hmdb_lib.models.recompute import recompute_activations
 
 MODELS = {
-    "r2plus1d": {"blocks": 3},
-    "hybrid": {"blocks": 3, "latents": 8, "width": 64, "self_layers": 2, "frozen": 2},
-    "bert": {"blocks": 3, "frames": 8},
+    "r2plus1d": {"channels": 0.25, "blocks": 3},
+    "hybrid": {"channels": 0.25, "blocks": 3, "latents": 8, "width": 64, "self_layers": 2, "frozen": 2},
+    "bert": {"channels": 0.25, "blocks": 3, "frames": 8},
     "videomae": {"variant": "small", "frames": 4, "size": 32},
 }
 
@@ -52,7 +52,7 @@ def saved_bytes(model):
 
 
 def test_less_is_kept_for_the_backward_pass():
-    model = architectures.build("r2plus1d", 3, blocks=3)
+    model = architectures.build("r2plus1d", 3, channels=0.25, blocks=3)
     before = saved_bytes(model)
     recompute_activations(model)
     assert saved_bytes(model) < before / 2

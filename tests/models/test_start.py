@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from hmdb_lib.models.heads import build_head
 from hmdb_lib.models.pretrained import fill
 
-SMALL = {"blocks": 1, "latents": 8, "width": 64}
+SMALL = {"channels": 0.25, "blocks": 1, "latents": 8, "width": 64}
 
 
 def build(**arguments):

@@ -13,7 +13,9 @@ from hmdb_lib.models.streaming import RunningAttention, classify_in_parts
 
 def build(**arguments):
     torch.manual_seed(0)
-    model = architectures.build("hybrid", 3, **{"blocks": 3, "latents": 8, "width": 64} | arguments).eval()
+    model = architectures.build(
+        "hybrid", 3, **{"channels": 0.25, "blocks": 3, "latents": 8, "width": 64} | arguments
+    ).eval()
     model.head.token_norm.running_mean.normal_()
     model.head.token_norm.running_var.uniform_(0.5, 2)
     return model
