@@ -129,29 +129,36 @@ def test_two_processes_keep_the_averaged_weights_of_one(one, pair):
     assert_same_weights(averaged(pair), averaged(one), 1e-4)
 
 
-def in_a_kernel(config, folder):
-    """What a notebook prints that trains a configuration, or its error."""
-    file = folder / f"{config.name}.yaml"
-    file.write_text(config.to_yaml())
-    code = f"import hmdb_lib as hl\nrun = hl.train(hl.load_config(file={str(file)!r}), live=True)"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": ROOT}}).execute()
-    return notebook.cells[0].outputs
+@pytest.fixture(scope="module")
+def in_a_kernel(tiny_experiment, tmp_path_factory):
+    """The run that two processes of a notebook trained, what it printed, and what one that they refuse printed."""
+    folder = tmp_path_factory.mktemp("kernel")
+    trained = tiny_experiment("cross1_self1", **STILL, name="kernel", train__devices=2)
+    refused = tiny_experiment(name="refused", train__batch_size=3, train__devices=2)
+    code = ["import hmdb_lib as hl"]
+    for config in (trained, refused):
+        file = folder / f"{config.name}.yaml"
+        file.write_text(config.to_yaml())
+        code.append(f"run = hl.train(hl.load_config(file={str(file)!r}), live=True)")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(folder / "results"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        options = {"kernel_name": "python3", "allow_errors": True, "resources": {"metadata": {"path": ROOT}}}
+        NotebookClient(notebook, **options).execute()
+        return run_of(trained), notebook.cells[1].outputs, notebook.cells[2].outputs
 
 
-def test_a_notebook_starts_two_processes_that_end_as_those_of_the_shell_do(tiny_config, tmp_path, pair, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    config = tiny_config("cross1_self1", **STILL, name="kernel", train__devices=2)
-    outputs = in_a_kernel(config, tmp_path)
+def test_a_notebook_starts_two_processes_that_end_as_those_of_the_shell_do(in_a_kernel, pair):
+    run, outputs, _ = in_a_kernel
     assert [output.evalue for output in outputs if output.output_type == "error"] == []
     assert any(output.output_type == "display_data" for output in outputs)  # the curves
     assert "test accuracy" in [line for output in outputs for line in output.get("text", "").splitlines()][-1]
-    assert_same_weights(averaged(run_of(config)), averaged(pair), 1e-6)
+    assert_same_weights(averaged(run), averaged(pair), 1e-6)
 
 
-def test_a_fault_in_a_notebooks_processes_is_told_in_a_line(tiny_config, tmp_path):
-    config = tiny_config(name="kernel", train__batch_size=3, train__devices=2)
-    (error,) = (output for output in in_a_kernel(config, tmp_path) if output.output_type == "error")
+def test_a_fault_in_a_notebooks_processes_is_told_in_a_line(in_a_kernel):
+    (error,) = (output for output in in_a_kernel[2] if output.output_type == "error")
     assert error.ename == "UserError"
     assert "train.batch_size=3 cannot be shared evenly by 2 devices" in error.evalue
 
@@ -170,29 +177,35 @@ def test_machines_that_do_not_share_the_results_folder_are_refused_on_each_of_th
         assert "is another folder on each machine" in (tmp_path / f"two{rank}.log").read_text()
 
 
-def test_two_processes_judge_every_video_once_and_write_one_set_of_results(tiny_config, tiny_videos, start, tmp_path):
-    odd = tmp_path / "odd"
-    shutil.copytree(tiny_videos, odd)
-    index = pd.read_csv(odd / "index.csv")
-    (odd / index.path[index.split == "test"].iloc[0]).unlink()
-    config = tiny_config(name="two", train__devices=2, data__root=odd, data__max_lost=0.3, train__batch_size=2)
-    assert start(config).wait() == 0
-    run = run_of(config)
-    assert sorted(read_only(run.predictions).video) == sorted(index.path[index.split == "test"].iloc[1:])
+@pytest.fixture(scope="module")
+def odd_pair(tiny_experiment, tiny_videos, tmp_path_factory):
+    """The run of two processes on an odd number of test videos, of which rank 1's cannot be read, nor one to train on."""
+    folder = tmp_path_factory.mktemp("odd")
+    shutil.copytree(tiny_videos, folder / "data")
+    index = pd.read_csv(folder / "data" / "index.csv")
+    missing, _, unreadable, _ = index.path[index.split == "test"]
+    (folder / "data" / missing).unlink()
+    for path in (unreadable, "bright/0.avi"):
+        (folder / "data" / path).write_text("this is not a video")
+    broken = {"data__root": folder / "data", "data__max_lost": 0.5}
+    config = tiny_experiment(name="odd", train__devices=2, train__batch_size=2, **broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HMDB_RESULTS", str(folder / "results"))
+        assert start_in(folder, config).wait() == 0
+        return run_of(config), missing, unreadable
+
+
+def test_two_processes_judge_every_video_once_and_write_one_set_of_results(odd_pair, tiny_videos):
+    run, missing, unreadable = odd_pair
+    index = pd.read_csv(tiny_videos / "index.csv")
+    judged = set(index.path[index.split == "test"]) - {missing, unreadable}
+    assert sorted(read_only(run.predictions).video) == sorted(judged)
     assert run.metrics.epoch.tolist() == [0, 1]
 
 
-def test_two_processes_pass_over_what_one_cannot_read_and_record_what_any_could_not(
-    tiny_config, tiny_videos, start, tmp_path
-):
-    broken = tmp_path / "broken"
-    shutil.copytree(tiny_videos, broken)
-    unreadable = {"bright/0.avi", "dark/7.avi"}  # a training video, and the second test video, which rank 1 judges
-    for path in unreadable:
-        (broken / path).write_text("this is not a video")
-    config = tiny_config(name="two", train__devices=2, data__root=broken, data__max_lost=0.3, train__batch_size=2)
-    assert start(config).wait() == 0
-    assert set(run_of(config).summary["unreadable"]) == unreadable
+def test_two_processes_pass_over_what_one_cannot_read_and_record_what_any_could_not(odd_pair):
+    run, _, unreadable = odd_pair
+    assert set(run.summary["unreadable"]) == {"bright/0.avi", unreadable}
 
 
 def test_two_processes_learn_without_labels(tiny_config, start):
