@@ -27,6 +27,7 @@ def test_the_import_needs_the_standard_library_alone():
     assert loaded_by("import hmdb_lib") == "[]"
 
 
+@pytest.mark.slow
 def test_results_and_figures_are_read_without_torch():
     assert "torch" not in loaded_by("import hmdb_lib as hl; hl.list_runs; hl.results_table; hl.published; hl.plots")
 
@@ -102,6 +103,7 @@ def test_loaded_data_name_their_files(tiny_config):
     assert all(file.is_file() for file in files)
 
 
+@pytest.mark.slow
 def test_frames_are_extracted_at_the_size_that_the_experiment_reads(tiny_config, tiny_videos, tmp_path):
     shutil.copytree(tiny_videos, tmp_path / "videos")
     experiment = tiny_config(data__root=tmp_path / "videos")

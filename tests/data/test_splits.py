@@ -70,6 +70,7 @@ def test_listed_videos_that_are_not_on_disk_are_marked(mini, real_data):
     assert videos.present.sum() == (index.split3 > 0).sum()
 
 
+@pytest.mark.slow
 def test_the_real_clips_come_out_of_the_loaders_with_their_labels(mini):
     changes = [
         "data=hmdb51",

@@ -59,6 +59,7 @@ def test_videos_of_hmdb51_are_extracted_before_its_lists_are_there(root):
     assert not FrameStore(root / "frames-48x64", (48, 64)).look(["wave/a.avi"], root / "videos")
 
 
+@pytest.mark.slow
 def test_an_experiment_extracts_the_folder_that_its_data_set_reads(root):
     own = ["data=folder", f"data.root={root}", "data.resize=[48, 64]", "data.crop=32"]
     extract_frames(load(overrides=own))
@@ -127,6 +128,7 @@ extract.extract(Path(sys.argv[1]), extract.Setting((48, 64)), workers=1, shards=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [0, 2])
 def test_killed_half_way_nothing_partial_has_a_name_and_the_next_call_finishes(root, shards):
     killed = subprocess.run([sys.executable, "-c", KILLED, root, str(shards)], capture_output=True, check=False)
@@ -139,6 +141,7 @@ def test_killed_half_way_nothing_partial_has_a_name_and_the_next_call_finishes(r
     assert not [name for name in files_in(root / "frames-48x64") if name.endswith(".part")]
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_while_one_writes_and_the_first_one_finishes(root):
     waiting = (
         "import sys, data_prep.extract as e\nfrom pathlib import Path\npack = e._pack\n"

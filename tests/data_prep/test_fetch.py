@@ -50,6 +50,7 @@ def test_a_file_is_fetched_whole_and_not_asked_for_again(web, file):
     assert web.requests == [("/a.rar", None)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_a_lost_connection_goes_on_where_it_was(web, file, fault, capsys):
     web.pages["/a.rar"] = Page(BODY, faults=[(fault, 500_000)])
@@ -155,6 +156,7 @@ def test_a_disk_that_fills_up_is_told_and_the_next_call_goes_on(web, tmp_path):
     assert kept > 0
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_next_call_goes_on(web, file):
     web.pages["/a.rar"] = Page(BODY, pause=0.05)
     call = f"from pathlib import Path; from data_prep.hmdb51.fetch import fetch; fetch({web.url + '/a.rar'!r}, Path({str(file)!r}), '')"

@@ -49,6 +49,7 @@ def frames_of(sample: Path, path: str, size: tuple[int, int] | None = None) -> n
     return read_frames(video, range(scan(video).frames), size).astype(float)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_the_manifest_lists_in_hmdb51s_layout(sample, manifest):
     videos = sorted(path.relative_to(sample / "videos").as_posix() for path in sample.glob("videos/*/*.avi"))
     assert videos == manifest.path.tolist()
@@ -60,6 +61,7 @@ def test_the_folder_holds_what_the_manifest_lists_in_hmdb51s_layout(sample, mani
     assert set(manifest.groupby("group").size()) == {2, 3}
 
 
+@pytest.mark.slow
 def test_what_decodes_is_what_the_manifest_says(sample, manifest):
     for row in manifest.itertuples():
         timeline = scan(sample / "videos" / row.path)
@@ -68,6 +70,7 @@ def test_what_decodes_is_what_the_manifest_says(sample, manifest):
         assert FRAMES[0] <= timeline.frames <= FRAMES[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [1, 2, 3])
 def test_the_splits_read_as_the_official_ones_and_keep_sources_apart(sample, manifest, split):
     text = (sample / "splits" / f"sit_test_split{split}.txt").read_text()
@@ -101,6 +104,7 @@ def test_the_whole_sample_has_80_to_train_32_to_test_and_16_unused_a_class(full_
         assert not groups["train"] & groups["test"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_workers(sample, tmp_path):
     again = make_sample(tmp_path / "again", clips=8, classes=PAIR, workers=1)
     assert contents(again) == contents(sample)
@@ -118,6 +122,7 @@ def test_takes_of_a_source_share_the_scene_and_differ_in_timing():
     assert len(takes[0][0]) != len(takes[1][0])
 
 
+@pytest.mark.slow
 def test_a_pair_holds_the_same_pictures_in_opposite_order(sample, manifest):
     sits, stands = (manifest.path[manifest["class"] == label] for label in PAIR)
     for sit, stand in zip(sits, stands, strict=True):
@@ -165,6 +170,7 @@ def test_figures_face_both_ways():
     assert signs >= {"le", "ri"}
 
 
+@pytest.mark.slow
 def test_boxes_hold_the_figure(sample, manifest):
     moving = 0
     for path in manifest.path[manifest.path.str.contains("_nm_")]:
@@ -223,6 +229,7 @@ def test_a_wrong_argument_is_named(tmp_path, arguments, reason):
         make_sample(tmp_path / "sample", **arguments)
 
 
+@pytest.mark.slow
 def test_the_command_reports_a_users_mistake_in_one_line(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()

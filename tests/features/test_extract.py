@@ -46,6 +46,7 @@ def forbid_computing(monkeypatch):
     monkeypatch.setattr(Backbone, "forward", forward)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_stored_tokens_are_the_backbones_own_for_the_clips_that_are_judged(frozen, place):
     config, data, model = frozen()

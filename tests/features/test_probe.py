@@ -128,6 +128,7 @@ def test_commands_compute_the_store_and_probe_it(frozen_config, capsys, monkeypa
     assert main(["features", "baseline", *asked]) == 0
 
 
+@pytest.mark.slow
 def test_the_probe_command_prints_accuracies_and_the_board(frozen_config, capsys):
     asked = words(frozen_config())
     assert main(["probe", "baseline", *asked]) == 0
@@ -138,6 +139,7 @@ def test_the_probe_command_prints_accuracies_and_the_board(frozen_config, capsys
     assert "(other data)" in told
 
 
+@pytest.mark.slow
 def test_what_is_computed_beforehand_is_what_training_asks_for(frozen_config, monkeypatch):
     from hmdb_lib.training import experiment  # noqa: PLC0415 - the one test that needs it
 

@@ -39,6 +39,7 @@ def shell(run, video, file, *words):
     return command.main(["look", str(video), "--checkpoint", str(run.folder), "--to", str(file), *words])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [HYBRID, BASELINE], ids=["hybrid", "baseline"])
 def test_the_command_writes_the_whole_video_at_the_clips_rate(tiny_config, tmp_path, video, changes, capsys):
     run = write_finished_run(tiny_config(**changes, **CLIP), tmp_path / "run")
@@ -63,6 +64,7 @@ def test_a_video_of_three_seconds_is_shown_to_its_end_at_its_speed(tiny_config, 
     assert np.diff([-1, *shown, 90]).max() < 10
 
 
+@pytest.mark.slow
 def test_the_left_half_is_what_the_model_sees_and_the_right_half_is_coloured_by_where_it_looks(
     classifier, video, tmp_path, monkeypatch
 ):
@@ -84,11 +86,13 @@ def test_the_chosen_latents_are_averaged(classifier, video):
     assert not np.allclose(overlay.maps(classifier, clip), expected)
 
 
+@pytest.mark.slow
 def test_a_figure_is_written_where_the_ending_says_so(run, video, tmp_path):
     assert shell(run, video, tmp_path / "seen.png", "--latents", "0") == 0
     assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_names_and_bars_are_written_onto_the_whole_video(run, classifier, video, tmp_path):
     file = tmp_path / "labelled.mp4"
     assert command.main(["predict", str(video), "--checkpoint", str(run.folder), "--to", str(file)]) == 0
@@ -101,6 +105,7 @@ def test_names_and_bars_are_written_onto_the_whole_video(run, classifier, video,
     assert np.abs(after[60:] - before[60:]).mean() < 15
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("libx264" not in av.codecs_available, reason="this build of FFmpeg has no libx264")
 def test_an_mp4_is_of_the_kind_that_browsers_play(classifier, video, tmp_path):
     overlay.write_labelled(classifier, classifier.predict(video).videos[0], tmp_path / "labelled.mp4")
@@ -110,6 +115,7 @@ def test_an_mp4_is_of_the_kind_that_browsers_play(classifier, video, tmp_path):
             assert container.streams.video[0].codec_context.name == "h264"
 
 
+@pytest.mark.slow
 def test_a_labelled_video_says_where_an_answer_is_too_unsure(classifier, video, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(overlay, "write_on", lambda frame, lines: written.append(lines) or frame)

@@ -39,6 +39,7 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return build(*ROWS[request.param])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", STUDY)
 def test_each_row_has_exactly_the_published_architectures_size(row: str) -> None:
     architecture, arguments, cnn, rest = STUDY[row]
@@ -122,6 +123,7 @@ def test_videomae_refuses_sizes_that_its_patches_do_not_divide(shape: tuple[int,
         model(torch.zeros(1, 3, *shape, device="meta"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ["residual_pool", "regularised", "bert_of_4_blocks", "videomae_small"])
 def test_it_runs_in_bfloat16_and_in_channels_last_memory(row: str) -> None:
     model = build(*ROWS[row]).to(memory_format=torch.channels_last_3d)
@@ -151,6 +153,7 @@ def test_an_unknown_architecture_names_the_nearest() -> None:
         models.build_backbone("r2plus1d_81")
 
 
+@pytest.mark.slow
 def test_a_misspelt_argument_is_not_swallowed() -> None:
     with pytest.raises(TypeError, match="self_layer"):
         architectures.build("hybrid", CLASSES, self_layer=2)
@@ -209,6 +212,7 @@ def test_everything_but_the_classifier_can_be_frozen() -> None:
 # The hybrid's options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{"blocks": 4}, {"blocks": 4, "self_layers": 2}, {"blocks": 4, "cross": 0}])
 def test_computing_the_class_token_alone_changes_neither_output_nor_gradients(
     arguments: dict, monkeypatch: pytest.MonkeyPatch
@@ -277,6 +281,7 @@ def test_the_cross_attention_moves_in_a_step_unless_told_not_to(train_cross: boo
     assert moved == [train_cross] * len(before)
 
 
+@pytest.mark.slow
 def test_latents_over_time_see_one_slot_each() -> None:
     model = build("hybrid", {"blocks": 4, "latents_over_time": True, "latents": 4, "self_layers": 0}).head.eval()
     seen: list[Tensor] = []
@@ -362,6 +367,7 @@ def test_bert_knows_the_order_of_its_time_slots() -> None:
 # VideoMAE
 
 
+@pytest.mark.slow
 def test_videomae_numbers_its_layers_from_the_patches_to_the_head() -> None:
     with torch.device("meta"):
         model = build("videomae", {"variant": "small"})

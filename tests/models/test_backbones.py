@@ -30,6 +30,7 @@ def on_paper(name: str, size: int) -> models.Backbone:
         return models.build_backbone(name, **options)
 
 
+@pytest.mark.slow
 def test_the_configuration_knows_every_backbone_and_its_weights() -> None:
     assert set(config.WEIGHTS) == set(models.BACKBONES)
     for name, weights in config.WEIGHTS.items():
@@ -70,6 +71,7 @@ def test_a_backbone_with_a_head_trains_a_step(name: str) -> None:
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.BACKBONES)
 def test_a_backbone_that_is_frozen_whole_leaves_the_head_to_train(name: str) -> None:
     with torch.device("meta"):
@@ -89,6 +91,7 @@ def test_the_parts_hold_nearly_all_parameters_and_freeze_one_by_one(name: str) -
     assert any(p.requires_grad for p in whole.parts()[1].parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames", "size", "told"),
     [
@@ -133,6 +136,7 @@ def test_a_name_that_is_no_backbone_is_told_in_one_line(name: str, told: str) ->
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_narrow_network_gives_the_same_grid_with_a_share_of_the_channels() -> None:
     clips = torch.randn(1, 3, 8, 64, 64)
     whole, narrow = (models.build_backbone("r2plus1d_18", width=width).eval() for width in (1.0, 0.25))
@@ -190,11 +194,13 @@ def test_an_embedded_network_that_is_cut_gives_the_map_of_its_last_stage(blocks,
     assert cut.backbone.grid(2, 64) == (2, places, places)
 
 
+@pytest.mark.slow
 def test_an_embedded_network_keeps_at_least_one_stage_of_its_seven():
     with pytest.raises(UserError, match=r"model\.blocks=8: efficientnet_lite0 has 1 to 7 stages to keep"):
         models.build("efficientnet_lite0", 2, head="pool", backbone_options={"blocks": 8})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "timm:convnext_atto"])
 def test_a_network_of_timm_has_no_weights_but_those_that_its_tokens_pass_through(name):
     backbone = models.build_backbone(name)
@@ -202,6 +208,7 @@ def test_a_network_of_timm_has_no_weights_but_those_that_its_tokens_pass_through
     assert [key for key, weight in backbone.named_parameters() if weight.grad is None] == []
 
 
+@pytest.mark.slow
 def test_checkpoints_that_hold_what_a_network_of_timm_leaves_out_still_fit():
     backbone = models.build_backbone("timm:mobilenetv3_small_050")
     state = backbone.state_dict()

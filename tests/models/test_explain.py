@@ -74,6 +74,7 @@ def test_scaling_up_keeps_a_map_in_its_place(clips):
     assert (time // 2, row // 8, column // 8) == (1, 2, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [None, torch.tensor([2, 0])], ids=["best", "asked"])
 def test_grad_cam_of_the_baseline_is_its_last_layer_before_the_pool(clips, classes):
     model = build("r2plus1d", blocks=1)
@@ -97,6 +98,7 @@ def test_looking_leaves_no_hook_and_no_gradient(clips):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", [rollout, latent_maps])
 def test_a_model_without_attention_is_told(clips, look):
     with pytest.raises(UserError, match="use grad_cam"):

@@ -39,6 +39,7 @@ def test_cells_go_together_again(clips):
     assert torch.equal(cells[1, 5, 0], clips[1, :, 0, 16, 16])
 
 
+@pytest.mark.slow
 def test_the_target_is_the_one_of_transformers(clips):
     model = videomae()
     guess = model(clips)
@@ -46,6 +47,7 @@ def test_the_target_is_the_one_of_transformers(clips):
     torch.testing.assert_close(torch.nn.functional.mse_loss(guess.pixels, wanted), guess.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "count"), [("small", 24_029_376), ("base", 94_210_944)])
 def test_videomae_with_its_decoder_has_the_published_number_of_parameters(variant, count):
     with torch.device("meta"):
@@ -54,6 +56,7 @@ def test_videomae_with_its_decoder_has_the_published_number_of_parameters(varian
     assert sum(parameter.numel() for parameter in whole.parameters()) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [hybrid, videomae])
 def test_what_is_hidden_does_not_reach_the_guess(make, clips):
     model = make().eval()
@@ -66,6 +69,7 @@ def test_what_is_hidden_does_not_reach_the_guess(make, clips):
         torch.testing.assert_close(model.guess(clips, hidden).pixels, model.guess(other, hidden).pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [hybrid, videomae])
 def test_every_part_that_pretraining_uses_gets_a_gradient(make, clips):
     model = make()
@@ -93,6 +97,7 @@ def test_the_hidden_is_learned_where_it_can_be_known(make):
     assert sum(losses[-5:]) / 5 < 0.9  # to know nothing costs 1, the variance of the target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [hybrid, videomae])
 def test_a_picture_keeps_what_was_open_and_fills_in_the_rest(make, clips):
     model = make().eval()
@@ -106,6 +111,7 @@ def test_a_picture_keeps_what_was_open_and_fills_in_the_rest(make, clips):
     assert after[hidden].std() > 0
 
 
+@pytest.mark.slow
 def test_models_that_have_nothing_to_hide_are_told():
     with pytest.raises(UserError, match="r2plus1d_18 with the head pool cannot learn it"):
         models.mask(architectures.build("r2plus1d", 3, blocks=1), 8, 64, 0.9)

@@ -78,6 +78,7 @@ def test_a_self_attention_layer_is_perceiver_pytorchs() -> None:
         torch.testing.assert_close(ours(x), expected, **CLOSE)
 
 
+@pytest.mark.slow
 def test_videomae_is_transformers_own() -> None:
     torch.manual_seed(0)
     ours = architectures.build("videomae", 51, variant="small", frames=8, size=64).eval()
@@ -90,6 +91,7 @@ def test_videomae_is_transformers_own() -> None:
         torch.testing.assert_close(ours(clips), peer(clips.transpose(1, 2)).logits, **CLOSE)
 
 
+@pytest.mark.slow
 def test_the_baseline_is_torchvisions_r2plus1d_18() -> None:
     torch.manual_seed(0)
     ours = architectures.build("r2plus1d", 51).eval()

@@ -98,6 +98,7 @@ def test_a_checkpoint_of_before_backbone_and_head_fills_the_model(
     assert all(torch.equal(model.state_dict()[key], given.state_dict()[key]) for key in filled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "blocks"), [("r2plus1d", 8), ("hybrid", 6), ("bert", 4)])
 def test_torchvisions_weights_fill_the_cnn_up_to_its_cut_and_nothing_else(
     architecture: str, blocks: int, torchvisions: str
@@ -111,18 +112,21 @@ def test_torchvisions_weights_fill_the_cnn_up_to_its_cut_and_nothing_else(
         assert torch.equal(value, before[key] if name == key else given[name])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_this_kit_comes_back_whole(kits: tuple[nn.Module, str]) -> None:
     model = small()
     models.load_pretrained(model, kits[1])
     assert same(model, kits[0])
 
 
+@pytest.mark.slow
 def test_a_plain_state_dict_of_the_same_model_comes_back_whole(tmp_path: Path) -> None:
     trained, model = small("bert"), small("bert")
     models.load_pretrained(model, save(trained.state_dict(), tmp_path / "bert.pth"))
     assert same(model, trained)
 
 
+@pytest.mark.slow
 def test_a_classifier_for_other_classes_stays_fresh_and_all_else_is_loaded(kits: tuple[nn.Module, str]) -> None:
     model = small(classes=7)
     fresh = model.head.classifier.weight.clone()
@@ -135,6 +139,7 @@ def test_a_classifier_for_other_classes_stays_fresh_and_all_else_is_loaded(kits:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "kept"), [(["a", "b"], True), (["a", "c"], False)])
 def test_a_file_that_names_its_classes_keeps_its_last_layer_for_the_same_ones_alone(classes, kept, tmp_path):
     trained, model, file = small(classes=2), small(classes=2), tmp_path / "model.safetensors"
@@ -144,6 +149,7 @@ def test_a_file_that_names_its_classes_keeps_its_last_layer_for_the_same_ones_al
     assert torch.equal(model.head.latents, trained.head.latents)
 
 
+@pytest.mark.slow
 def test_a_trained_baseline_starts_a_residual_pool_where_it_stopped(tmp_path: Path) -> None:
     baseline, model = small("r2plus1d").eval(), small(residual_pool=True).eval()
     models.load_pretrained(model, save(baseline.state_dict(), tmp_path / "baseline.pth"))
@@ -152,6 +158,7 @@ def test_a_trained_baseline_starts_a_residual_pool_where_it_stopped(tmp_path: Pa
         assert torch.equal(model(clips), baseline(clips))
 
 
+@pytest.mark.slow
 def test_none_leaves_the_model_as_it_is() -> None:
     torch.manual_seed(0)
     one = small()
@@ -171,6 +178,7 @@ def spoil(state: dict, how: str) -> dict:
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -188,6 +196,7 @@ def test_keys_that_do_not_fit_are_named_and_counted(how: str, message: str, tmp_
     assert torch.equal(model.head.latents, before)
 
 
+@pytest.mark.slow
 def test_a_cnn_with_a_hole_is_refused(torchvisions: str, tmp_path: Path) -> None:
     state = torch.load(torchvisions, weights_only=True)
     del state["layer1.0.conv1.1.running_mean"]
@@ -195,11 +204,13 @@ def test_a_cnn_with_a_hole_is_refused(torchvisions: str, tmp_path: Path) -> None
         models.load_pretrained(small(), save(state, tmp_path / "hole.pth"))
 
 
+@pytest.mark.slow
 def test_another_architectures_checkpoint_is_refused(kits: tuple[nn.Module, str]) -> None:
     with pytest.raises(UserError, match=r"does not fit r2plus1d_18 with the head bert: \d+ missing"):
         models.load_pretrained(small("bert"), kits[1])
 
 
+@pytest.mark.slow
 def test_18_layers_do_not_pass_for_34(torchvisions: str) -> None:
     with torch.device("meta"):
         model = architectures.build("r2plus1d", 5, depth=34, blocks=16)
@@ -251,6 +262,7 @@ def test_no_network_is_one_line_that_says_what_to_do(tmp_path: Path, monkeypatch
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_kinetics400_is_read_from_torchs_cache(
     torchvisions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +295,7 @@ def videomae() -> nn.Module:
     return architectures.build("videomae", 5, variant="small", frames=2, size=32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [5, 400])
 def test_a_finetuned_folder_fills_videomae_and_its_head_where_the_classes_agree(
     classes: int, videomae: nn.Module, tmp_path: Path
@@ -295,6 +308,7 @@ def test_a_finetuned_folder_fills_videomae_and_its_head_where_the_classes_agree(
     assert differs == (set() if classes == 5 else {"head.fc.weight", "head.fc.bias"})
 
 
+@pytest.mark.slow
 def test_a_self_supervised_folder_fills_the_encoder(videomae: nn.Module, tmp_path: Path) -> None:
     given = VideoMAEForPreTraining(vit(use_mean_pooling=False))
     given.save_pretrained(tmp_path)

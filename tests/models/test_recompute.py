@@ -25,6 +25,7 @@ def step(model):
     return gradients | dict(model.named_buffers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_and_statistics_are_the_same(name):
     torch.manual_seed(0)

@@ -61,6 +61,7 @@ def losses(start, steps=40):
         yield loss.item()
 
 
+@pytest.mark.slow
 def test_tokens_that_differ_little_beside_what_they_share_are_told_apart_from_the_start():
     assert sum(list(losses("centred"))[-10:]) / 10 < 0.3
     assert sum(list(losses("published"))[-10:]) / 10 > 1

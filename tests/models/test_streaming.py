@@ -64,6 +64,7 @@ def test_one_part_is_the_model_itself():
         torch.testing.assert_close(classify_in_parts(model, lambda: clips, 16, batch=2), model(clips[0]))
 
 
+@pytest.mark.slow
 def test_no_part_is_kept():
     model, seen = build(), []
 

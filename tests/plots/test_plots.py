@@ -54,6 +54,7 @@ def test_the_names_beside_strips_of_frames_are_whole():
     assert min(left) >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_written_as_png_and_svg(name, tmp_path):
     figure = FIGURES[name]()
@@ -179,6 +180,7 @@ def test_the_axis_of_a_run_that_goes_on_is_as_long_as_the_run():
     assert "chance" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [4, 30])
 def test_a_legend_of_long_names_is_whole(runs):
     names = [f"efficientnet_lite0_pool_change-frozen/ut_interaction-split{n}-seed0" for n in range(runs)]

@@ -28,6 +28,7 @@ def leaking(tiny_videos, tmp_path):
     return root, train, test
 
 
+@pytest.mark.slow
 def test_a_copy_in_the_test_part_is_found_named_and_drawn(tiny_config, leaking, capsys, tmp_path):
     root, train, test = leaking
     settings = tiny_config(data__root=root, train__epochs=1)
@@ -53,6 +54,7 @@ def test_audits_of_two_splits_of_a_folder_with_a_dot_in_its_name_are_two_files(t
     assert {file.name for file in audits.glob("*.csv")} == {"videos.v2-split1.csv", "videos.v2-split2.csv"}
 
 
+@pytest.mark.slow
 def test_pairs_are_found_though_the_rows_folder_holds_another_experiment(tiny_config, leaking, capsys):
     training.train(tiny_config(data__root=leaking[0], train__epochs=1))
     assert len(audit(tiny_config(data__root=leaking[0], train__epochs=2)))

@@ -83,6 +83,7 @@ def test_tokens_of_a_frozen_backbone_are_counted_once(place, tiny_videos, monkey
     assert study.expect(jobs, jobs, place) == [110.0, 10.0, 10.0, 10.0]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_for_the_time_goes_on_and_ends_with_the_same_digits(tiny_config, capsys):
     small = {"model__width": 0.25, "train__epochs": 3}
     whole = training.train(tiny_config(name="whole", **small))
@@ -92,6 +93,7 @@ def test_a_run_stopped_for_the_time_goes_on_and_ends_with_the_same_digits(tiny_c
     assert_same(whole, training.train(tiny_config(name="cut", **small)))
 
 
+@pytest.mark.slow
 def test_a_test_that_does_not_fit_is_left_to_the_next_session(tiny_config, monkeypatch):
     config = tiny_config(model__width=0.25, train__epochs=1)
     monkeypatch.setattr(Deadline, "on_validation_end", lambda self, *of: setattr(self, "judging", 1000.0))
@@ -100,6 +102,7 @@ def test_a_test_that_does_not_fit_is_left_to_the_next_session(tiny_config, monke
     assert training.train(config).finished
 
 
+@pytest.mark.slow
 def test_the_command_says_by_its_exit_code_that_the_time_was_up(tiny_videos, place):
     words = [*tiny(tiny_videos, **{"train.epochs": 2}), "model.width=0.25"]
     assert cli.main(["train", "baseline", *words, "--until", "0"]) == TIME_IS_UP

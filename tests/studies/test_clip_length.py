@@ -53,6 +53,7 @@ def test_a_whole_video_is_read_from_its_first_frame_to_its_last(frames):
         assert len(indices) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_every_method_takes_a_whole_video(tiny_config, tmp_path, long_video, row):
     classifier = classifier_of(tiny_config(row, **ROWS[row]), tmp_path / "run")
@@ -74,6 +75,7 @@ def test_a_hybrid_sees_in_parts_every_frame_of_the_whole(tiny_config, tmp_path, 
     assert torch.equal(torch.cat(parts, 2), whole)
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_at_each_length_on_the_same_videos(tiny_config, tmp_path):
     run = write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
     table, predictions = judge_lengths(run, [12, "all"])
@@ -85,6 +87,7 @@ def test_a_run_is_judged_at_each_length_on_the_same_videos(tiny_config, tmp_path
     assert predictions.groupby("frames").video.nunique().eq(4).all()
 
 
+@pytest.mark.slow
 def test_tables_of_other_lengths_can_be_computed_again_from_their_file(tiny_config, tmp_path):
     run = write_finished_run(tiny_config("cross1_self1", **SMALL), tmp_path / "run")
     judged = judge_lengths(run, [12])
@@ -95,6 +98,7 @@ def test_tables_of_other_lengths_can_be_computed_again_from_their_file(tiny_conf
     pd.testing.assert_frame_equal(again, pd.read_csv(run.folder / "lengths.csv")[again.columns], check_dtype=False)
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_read_counts_as_wrong_at_every_length(tiny_config, tmp_path, tiny_videos):
     folder = tmp_path / "videos"
     shutil.copytree(tiny_videos, folder)
@@ -130,6 +134,7 @@ def test_the_mean_over_classes_stands_beside_the_accuracy_where_classes_are_unev
     assert "mean_class_accuracy" not in length_table(uneven[1:3].assign(label=["x", "y"]), 8)
 
 
+@pytest.mark.slow
 def test_videos_that_it_was_trained_on_are_not_judged_as_its_test_part(tiny_config, tmp_path, tiny_videos):
     folder = shutil.copytree(tiny_videos, tmp_path / "videos")
     run = write_finished_run(tiny_config("cross1_self1", **SMALL, data__root=folder), tmp_path / "run")

@@ -88,6 +88,7 @@ def test_an_arm_may_be_called_by_a_number(tiny_config):
 SCRATCH = {"scratch": ("baseline", {})}
 
 
+@pytest.mark.slow
 def test_the_file_has_the_mean_over_classes_where_they_are_uneven(tiny_config):
     jobs, results = planned(tiny_config(), SCRATCH)
     pretend(jobs["scratch", 4][0], ["bright", "bright", "bright", "dark"])

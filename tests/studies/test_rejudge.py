@@ -24,6 +24,7 @@ def run(trained_run, tmp_path):
     return Run(shutil.copytree(trained_run.folder, tmp_path / "baseline" / "tiny-split1-seed0"))
 
 
+@pytest.mark.slow
 def test_its_own_way_gives_the_predictions_of_the_run_and_the_others_are_paired_with_them(run):
     table = rejudge(run, MAJORITY, CONSECUTIVE, "evaluate.crops=3").set_index("way")
     assert table.index.tolist() == [OWN_WAY, MAJORITY, CONSECUTIVE, "evaluate.crops=3"]
@@ -38,6 +39,7 @@ def test_its_own_way_gives_the_predictions_of_the_run_and_the_others_are_paired_
     assert pd.read_csv(run.folder / "judged.csv").way.tolist() == table.index.tolist()
 
 
+@pytest.mark.slow
 def test_ways_with_the_same_clips_are_computed_once_and_earlier_ways_stay(run, monkeypatch):
     passes, judge = [], rejudging.training.judge
     monkeypatch.setattr(

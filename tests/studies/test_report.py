@@ -44,12 +44,14 @@ def page(written):
         return write_report("depth-tiny-frozen").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_needs_no_other_file_and_plays_its_clips(page):
     assert set(re.findall(r'(?:src|href)="(\w+):', page)) == {"data"}
     assert page.count("data:image/gif") == page.count("<figure>") > 12
     assert page.count("data:image/png") >= 5
 
 
+@pytest.mark.slow
 def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page):
     assert "as it was done." in page
     assert "no difference is shown, for the interval holds zero." in page
@@ -58,12 +60,14 @@ def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page
     assert "baseline/tiny-split1-seed0" in page
 
 
+@pytest.mark.slow
 def test_failures_and_confusions_are_of_each_video_once_though_two_runs_judged_it(page):
     videos = re.findall(r"but \w+ 0\.\d\d: (v\d+)\.avi", page)
     assert len(videos) == len(set(videos)) == 12
     assert set(re.findall(r"taken for \w+: \d+ of (\d+)", page)) == {"20"}
 
 
+@pytest.mark.slow
 def test_a_run_has_a_report_too(results, tmp_path):
     file = write_report("baseline-frozen/tiny-split1-seed0", tmp_path / "mine.html")
     page = file.read_text()
@@ -86,14 +90,17 @@ def flattered(tmp_path, monkeypatch):
     return report
 
 
+@pytest.mark.slow
 def test_a_report_says_of_a_row_that_its_epoch_was_chosen_on_the_test_part(flattered):
     assert "Its epoch was chosen on the test part, which flatters." in flattered(chosen_on="test")
 
 
+@pytest.mark.slow
 def test_a_report_says_of_a_row_that_its_weights_have_seen_test_videos(flattered):
     assert "Its weights have seen 7 test videos" in flattered(seen_test_videos=7)
 
 
+@pytest.mark.slow
 def test_a_report_says_where_validation_chooses_no_row(flattered):
     assert "the first row, for validation chooses none" in flattered(best_on_validation=False)
 
@@ -105,6 +112,7 @@ def test_a_table_whose_runs_have_gone_is_told_in_a_line(tmp_path, monkeypatch):
         write_report("depth-tiny-frozen")
 
 
+@pytest.mark.slow
 def test_without_the_videos_the_report_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("HMDB_RESULTS", str(tmp_path))
     write_results(tmp_path)

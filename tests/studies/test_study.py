@@ -67,6 +67,7 @@ def pretend(job, right, seconds=60.0, validation=0.5, shortfall="", **more):
     run.finish(predictions, summary | more)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_skipped_and_their_table_is_written(place, tiny_videos, capsys, monkeypatch):
     monkeypatch.setattr(launch, "TRAIN", ["there is nothing to start"])
     changes = tiny(tiny_videos)
@@ -160,6 +161,7 @@ def test_videos_of_averaged_runs_are_counted_once_whatever_the_splits_that_judge
     assert of_seeds(2, 2).videos.tolist() == [12, 12]
 
 
+@pytest.mark.slow
 def test_of_a_split_with_more_seeds_than_another_the_first_ones_are_averaged(of_seeds):
     table = of_seeds(3, 2)
     assert table.index.tolist() == ["baseline", "baseline (2 runs averaged)"]
@@ -286,6 +288,7 @@ def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):
     assert job.arguments[-2:] == ["--config", str(file)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "frozen"),
     [(["attention_depth"], {True}), (["cnn_depth"], {False}), (["backbones"], {True, False})],
@@ -318,6 +321,7 @@ def test_a_row_that_fails_is_listed_at_the_end_and_does_not_stop_the_rest(place,
     assert table.runs.to_dict() == {"videomae_small": 0, "baseline": 1}
 
 
+@pytest.mark.slow
 def test_quick_runs_train_in_this_process_each_told_in_its_log(place, tiny_videos, capsys, monkeypatch):
     monkeypatch.setattr(launch, "_started", None)  # starts a process
     changes = tiny(tiny_videos, quick="true", **{"data.resize": "[72,96]", "data.crop": 72})
@@ -445,6 +449,7 @@ def test_a_caption_says_how_low_label_smoothing_lets_the_training_loss_fall(plac
     assert "holds it" not in captions("latents", place, tiny(tiny_videos, **{"train.label_smoothing": 0}))
 
 
+@pytest.mark.slow
 def test_a_row_of_longer_clips_is_compared_with_the_baseline_of_as_long_ones(place, tiny_videos):
     jobs = study.plan(["longer"], [1], [0], tiny(tiny_videos), place)
     for job in jobs:
@@ -472,10 +477,12 @@ def own_table(place, tiny_videos, tmp_path):
     return study.run_study("own", changes=tiny(tiny_videos), file=file)
 
 
+@pytest.mark.slow
 def test_rows_of_a_table_of_ones_own_are_compared_with_the_row_that_it_names(own_table):
     assert own_table.frame.reference.dropna().to_dict() == {"bert": "baseline", "gru": "bert"}
 
 
+@pytest.mark.slow
 def test_a_table_of_ones_own_says_in_what_its_rows_differ(own_table):
     assert "Rows of own differ in model.head. Mine." in own_table.caption
 

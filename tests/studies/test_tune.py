@@ -59,6 +59,7 @@ def trials_of(row="baseline"):
     return pd.read_csv(next((place().results / "tuning" / "runs" / f"{row}-frozen").glob("*/trials.csv")))
 
 
+@pytest.mark.slow
 def test_no_test_clip_is_read(changes, file, monkeypatch):
     monkeypatch.setattr(ClipData, "test_dataloader", lambda self: pytest.fail("the test loader was built"))
     parts, judged = [], Wanted.judged.__func__
@@ -84,6 +85,7 @@ def test_every_row_of_a_table_has_as_many_trials_and_the_first_is_the_row_itself
     assert "perceiver.dropout: low 0.0, high 0.5" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_features_are_computed_once_for_all_trials(changes, file, monkeypatch):
     computed, compute = [], training.Tokens._compute
     monkeypatch.setattr(training.Tokens, "_compute", lambda *of: computed.append(of[2].kind) or compute(*of))
@@ -109,6 +111,7 @@ def test_the_best_row_gives_what_its_trial_gave_and_says_how_many_trials_it_took
     assert "settings that hmdb tune tried on the validation part" in line.caption
 
 
+@pytest.mark.slow
 def test_each_split_is_tuned_for_itself_and_a_row_is_refused_on_another(changes, file, tiny_videos, tmp_path):
     shutil.copytree(tiny_videos, tmp_path / "folds", ignore=shutil.ignore_patterns("index.csv"))
     changes |= {"data.root": str(tmp_path / "folds"), "data.folds": 2, "data.validation_share": 0.5}
@@ -120,6 +123,7 @@ def test_each_split_is_tuned_for_itself_and_a_row_is_refused_on_another(changes,
         config.load("baseline_tuned", ["data=folder", "data.split=3"], found)
 
 
+@pytest.mark.slow
 def test_a_tuned_table_says_all_that_the_table_says_of_the_rows_it_was_tuned_from(changes, file):
     table = {"rows": ["baseline", "cross1_self1"], "varies": ["model.head"], "note": "Mine."}
     table |= {"against": {"cross1_self1": ["baseline"]}, "besides": {"as it was": ["seed"]}}
@@ -150,16 +154,19 @@ def tuned(changes, file):
     return again
 
 
+@pytest.mark.slow
 def test_what_was_tuned_before_stays_in_a_row_that_is_tuned_again(tuned):
     before, after = (row["by_split"][1] for row in tuned({"train.label_smoothing": [0.0, 0.2]}))
     assert after == before | {"train.label_smoothing": 0.1}
 
 
+@pytest.mark.slow
 def test_what_was_tuned_before_is_not_searched_again(tuned):
     with pytest.raises(UserError, match="nothing is left to search"):
         tuned({"train.lr": [0.5]})
 
 
+@pytest.mark.slow
 def test_a_row_that_is_tuned_again_says_how_many_trials_it_took_in_all(tuned):
     assert tuned({"train.label_smoothing": [0.0, 0.2]})[1]["trials"] == 3
 
@@ -186,6 +193,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_a_whole_one(changes, file,
     assert ended[["value", "user_attrs_values"]].equals(whole[["value", "user_attrs_values"]])
 
 
+@pytest.mark.slow
 def test_when_the_time_is_up_rows_are_compared_by_as_many_trials_as_all_of_them_had(changes, file, monkeypatch, capsys):
     began = time.time()
     ends = []
@@ -236,6 +244,7 @@ def test_another_search_in_the_same_place_is_refused(changes, file):
         tune("baseline", trials=1, changes=changes, file=file)
 
 
+@pytest.mark.slow
 def test_trials_are_no_runs_and_a_diverged_one_counts(changes, file, capsys):
     file.write_text("search: {all: {train.lr: {low: 1.0e-4, high: 1.0e+30, log: true}}}\n")
     words = config.as_overrides(changes)
@@ -266,12 +275,14 @@ def test_a_trial_that_diverged_is_not_the_best_however_good_its_last_epoch_was(c
     assert table["train.lr"].tolist() == [3e-4], "the row's own, which is the first trial"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("diverging")
 def test_a_trial_that_diverged_has_no_value(changes, file):
     tune("baseline", trials=2, changes=changes, file=file)
     assert trials_of().value.isna().tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_the_range_test_finds_rates_at_which_the_loss_falls(changes, capsys, monkeypatch):
     monkeypatch.setattr(ClipData, "test_dataloader", lambda self: pytest.fail("the test loader was built"))
     words = [*config.as_overrides(changes), "train.lr=0.01"]

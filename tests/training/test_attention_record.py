@@ -22,6 +22,7 @@ def gated_run(request, tiny_experiment, tmp_path_factory):
         return training.train(tiny_experiment("head_gated", model__frozen=request.param, **SMALL))
 
 
+@pytest.mark.slow
 def test_a_gated_head_is_judged_with_the_gates_part_and_without_it(gated_run):
     attention, accuracy = gated_run.summary["attention"], gated_run.summary["test"]["accuracy"]
     without = gated_run.predictions_without_gate
@@ -32,6 +33,7 @@ def test_a_gated_head_is_judged_with_the_gates_part_and_without_it(gated_run):
     assert 0 < attention["shared"] <= 1
 
 
+@pytest.mark.slow
 def test_what_is_predicted_without_the_gate_is_what_the_same_weights_with_a_shut_gate_predict(gated_run):
     classifier = Classifier.load(gated_run.folder)
     torch.nn.init.zeros_(classifier.model.head.gate.weight)
@@ -42,6 +44,7 @@ def test_what_is_predicted_without_the_gate_is_what_the_same_weights_with_a_shut
         assert video.probabilities == pytest.approx(probabilities, abs=2e-3)  # features are stored in fp16
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_attention_does(gated_run):
     table = tables.study({"head_gated": [gated_run]}, "head_gated")
     assert table.gate_gain["head_gated"] == gated_run.summary["attention"]["gate"]["difference"]
@@ -57,6 +60,7 @@ def test_a_run_of_before_has_no_such_columns(tiny_config, tmp_path):
     assert "attention" not in old.summary
 
 
+@pytest.mark.slow
 def test_a_shut_gate_is_seen_at_once(tiny_config):
     run = training.train(tiny_config("head_gated", train__lr=1e-30, train__epochs=1, **SMALL))
     gate = run.summary["attention"]["gate"]

@@ -28,6 +28,7 @@ def judge(config, run):
     return scores.summary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [0, "all"])
 def test_the_kept_weights_have_the_validation_score_that_chose_them(tiny_config, frozen, tmp_path, monkeypatch):
     monkeypatch.setenv("HMDB_DATA", str(tmp_path / "data"))
@@ -38,6 +39,7 @@ def test_the_kept_weights_have_the_validation_score_that_chose_them(tiny_config,
     assert found["video_accuracy"] == told["val_video_accuracy"]
 
 
+@pytest.mark.slow
 def test_best_holds_the_averaged_batch_norm_and_last_both_models(tiny_config):
     run = training.train(tiny_config(train__epochs=1, **EMA))
     best, last = (torch.load(file, weights_only=True) for file in (run.best, run.last))
@@ -51,6 +53,7 @@ def test_best_holds_the_averaged_batch_norm_and_last_both_models(tiny_config):
     assert any(key.endswith("fc.weight") for key in moved)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_with_the_same_digits(tiny_config, tmp_path, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         stop_after(1, patch)
@@ -62,6 +65,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_digits(tiny_config, tmp_path,
     assert_same(resumed, whole)
 
 
+@pytest.mark.slow
 def test_a_final_fit_tests_the_averaged_weights_of_its_last_epoch(tiny_config, tmp_path):
     training.train(tiny_config(**EMA))
     final = training.train(tiny_config(train__final_fit="true", **EMA))

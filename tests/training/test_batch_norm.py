@@ -9,6 +9,7 @@ from hmdb_lib.training.batch_norm import SyncBatchNorm
 SMALL = {"latents": 4, "width": 64}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "head", "options"),
     [("r2plus1d_18", "perceiver", SMALL), ("efficientnet_lite0", "pool", {})],
@@ -32,6 +33,7 @@ def test_after_training_the_layers_are_those_of_before_with_the_statistics_of_tr
     assert layer.running_mean.tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_frozen_batch_norm_stays_frozen_when_it_is_synchronised():
     model = models.build("efficientnet_lite0", 3, head="pool", backbone_options={"frozen": 2})
     model = SyncBatchNorm().apply(model).train()

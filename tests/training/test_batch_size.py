@@ -83,6 +83,7 @@ def test_a_run_that_was_started_keeps_its_batch_on_another_machine(tiny_config, 
     assert training.resolve(tiny_config(train__batch_size="auto"), place).config.train.batch_size == 24
 
 
+@pytest.mark.slow
 def test_masked_modelling_is_tried_by_its_own_step(tiny_config, monkeypatch):
     asked = tiny_config("masked_hybrid", data__frames=8, data__crop=64, perceiver__latents=4, model__blocks=4)
     seen = []

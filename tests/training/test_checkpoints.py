@@ -46,6 +46,7 @@ def cut(cut_once, tiny_experiment, monkeypatch):
     shutil.rmtree(results)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_before_the_last_one_is_kept_while_a_run_goes_on(cut):
     _, run = cut
     epochs = [torch.load(file, weights_only=True)["epoch"] for file in (run.previous, run.last)]
@@ -64,6 +65,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut,
     assert not run.previous.exists()
 
 
+@pytest.mark.slow
 def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
     _, run = cut
     for file in (run.last, run.previous):
@@ -71,6 +73,7 @@ def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
     assert newest_whole(run) == (None, 0)
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_two_renames_loses_nothing(cut):
     _, run = cut
     run.last.unlink()
@@ -85,6 +88,7 @@ def test_a_run_whose_best_checkpoint_is_gone_is_refused_before_it_trains(cut):
     assert len(run.metrics) == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_the_test_says_that_the_epochs_are_kept(tiny_config, monkeypatch):
     monkeypatch.setattr(VideoClassifier, "test_step", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt, match="1 of 1 epochs are kept"):
@@ -190,6 +194,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_digits(tiny_config, tmp
     assert_same(run, training.train(whole))
 
 
+@pytest.mark.slow
 def test_of_epochs_with_one_accuracy_the_lowest_loss_is_chosen_by_whatever_margin(tiny_config, monkeypatch):
     losses, now = [1.80681, 1.80657, 1.80681], {"epoch": 0}
 

@@ -61,6 +61,7 @@ def test_a_fused_step_on_channels_last_weights_is_the_plain_one(tiny_config, opt
         torch.testing.assert_close(other, value, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_are_shortened_under_mixed_precision_too(tiny_config, monkeypatch):
     norms = []
     step = torch.optim.AdamW.step
@@ -204,6 +205,7 @@ def test_a_video_that_cannot_be_read_is_named_once_and_counted(tiny_config, tiny
     assert capsys.readouterr().out.count("bright/0.avi: ") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_for_its_test_alone_still_names_the_videos_that_training_could_not_read(
     tiny_config, tiny_videos, tmp_path, monkeypatch
 ):
@@ -320,6 +322,7 @@ def test_a_second_stage_keeps_backbone_and_attention_and_starts_a_classifier_of_
     assert "head.classifier.weight" in models.load_pretrained(model, str(run.folder), ["a", "b"])
 
 
+@pytest.mark.slow
 def test_cnn_attention_and_classifier_have_rates_of_their_own(tiny_config):
     train = tiny_config("cross1_self1", train__backbone_lr=1e-5, train__attention_lr=1e-4, train__lr=1e-3).train
     groups = parameter_groups(architectures.build("hybrid", 2, blocks=1, latents=8, width=64), train)
@@ -342,6 +345,7 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
     assert {"backbone.stem.0.weight", "backbone.stem.1.running_mean", "head.latents"} <= moved[1]
 
 
+@pytest.mark.slow
 def test_test_videos_are_no_validation_of_what_learns_without_labels(tiny_config):
     with pytest.raises(UserError, match=r"train\.choose_on=test: with train\.objective=masked"):
         training.train(tiny_config("masked_hybrid", **SMALL, train__choose_on="test"))
@@ -400,6 +404,7 @@ def test_a_batch_counts_the_clips_of_all_processes(tiny_config):
     assert [sorted(one + other) for one, other in zip(*seen, strict=True)] == [sorted(videos) for videos in whole]
 
 
+@pytest.mark.slow
 def test_a_precision_that_changes_on_resume_is_told_and_recorded(tiny_config, capsys):
     with pytest.MonkeyPatch.context() as patch:
         stop_after(1, patch)

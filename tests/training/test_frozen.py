@@ -58,6 +58,7 @@ def test_losses_are_those_of_the_frozen_backbone_in_the_loop(frozen_config, row,
     assert on_features == pytest.approx(in_the_loop, rel=close)
 
 
+@pytest.mark.slow
 def test_a_frozen_run_is_recorded_as_any_other_and_says_what_it_is(frozen_config):
     run = training.train(frozen_config())
     assert run.folder.parts[-2:] == ("baseline-frozen", run.folder.name)
@@ -68,6 +69,7 @@ def test_a_frozen_run_is_recorded_as_any_other_and_says_what_it_is(frozen_config
     assert results_table(run.folder.parents[2]).name.tolist() == ["baseline-frozen"]
 
 
+@pytest.mark.slow
 def test_the_backbone_computes_nothing_in_training_once_its_tokens_are_stored(frozen_config, monkeypatch):
     training.train(frozen_config(train__epochs=1))
     monkeypatch.setattr(Backbone, "train", lambda self, mode=True: self)
@@ -77,6 +79,7 @@ def test_the_backbone_computes_nothing_in_training_once_its_tokens_are_stored(fr
     assert training.train(frozen_config(train__epochs=1, name="again")).finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["tokens", "4x4"])
 def test_the_checkpoint_holds_the_whole_model_and_predicts_what_the_test_found(frozen_config, tiny_videos, features):
     run = training.train(frozen_config("cross1_self1", data__features=features))
@@ -86,6 +89,7 @@ def test_the_checkpoint_holds_the_whole_model_and_predicts_what_the_test_found(f
     assert predicted.probabilities[0] == pytest.approx(recorded.bright[path], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_seeds_and_heads_share_one_store(frozen_config, tmp_path):
     training.train(frozen_config("cross1_self1", train__epochs=1, model__pretrained=_weights(frozen_config, tmp_path)))
     training.train(

@@ -25,6 +25,7 @@ def uneven_videos(tiny_videos, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_uneven_classes_have_their_mean_accuracy_beside_the_accuracy_and_the_commonest_class_beside_chance(
     tiny_config, uneven_videos, capsys
 ):
@@ -37,12 +38,14 @@ def test_uneven_classes_have_their_mean_accuracy_beside_the_accuracy_and_the_com
     assert f", mean over classes {mean:.3f}, on 3 videos" in str(training.resolve(config))
 
 
+@pytest.mark.slow
 def test_even_classes_have_their_accuracy_alone(trained_run, tiny_experiment, monkeypatch):
     monkeypatch.setenv("HMDB_RESULTS", str(trained_run.folder.parents[2]))
     assert trained_run.summary["imbalance"] == 1
     assert "mean over classes" not in str(training.resolve(tiny_experiment(train__epochs=3)))
 
 
+@pytest.mark.slow
 def test_balanced_weights_make_classes_count_alike_in_the_loss(tiny_config, uneven_videos, monkeypatch):
     seen = []
     step = VideoClassifier.training_step
@@ -76,6 +79,7 @@ def test_a_balanced_sampler_draws_each_class_as_often_and_the_same_again():
     assert len(set(places)) == len(places), "a video drawn again gives another clip"
 
 
+@pytest.mark.slow
 def test_a_run_draws_its_classes_evenly_on_request(tiny_config, uneven_videos):
     config = tiny_config(data__root=uneven_videos, train__sampler="balanced", train__epochs=1)
     data = training.load_data(config)

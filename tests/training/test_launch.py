@@ -29,6 +29,7 @@ def told(command):
     return gpu, float(start), float(end)
 
 
+@pytest.mark.slow
 def test_two_runs_overlap_each_with_its_own_gpu_and_the_next_takes_the_one_that_is_free(commands):
     ends = dict(side_by_side(commands, lambda number: True, print, 2))
     assert ends == {0: 0, 1: 0, 2: 3, 3: 0}

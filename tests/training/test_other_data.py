@@ -63,6 +63,7 @@ def test_a_finished_run_of_an_older_release_is_skipped_as_before(trained_run, ti
     assert next(results.rglob("summary.json")).stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data(tiny_config, own_videos):
     config = tiny_config(data__root=own_videos, train__epochs=3)
     with pytest.raises(KeyboardInterrupt):
@@ -83,6 +84,7 @@ def test_a_run_begun_before_folds_were_disjoint_does_not_go_on(tmp_path):
         run.keep_data(data | {"cut": True})
 
 
+@pytest.mark.slow
 def test_a_first_start_that_fails_leaves_nothing_that_refuses_the_second(tiny_config, own_videos, monkeypatch):
     def fail(*_):
         raise RuntimeError("out of memory")
@@ -105,6 +107,7 @@ def test_a_part_in_which_nothing_can_be_read_stops_before_training(tiny_config, 
     assert not list((own_videos.parents[1] / "results").rglob("config.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["spoiled", "missing"])
 def test_a_part_that_loses_more_than_its_share_stops_before_training(tiny_config, own_videos, damage):
     if damage == "spoiled":
@@ -117,6 +120,7 @@ def test_a_part_that_loses_more_than_its_share_stops_before_training(tiny_config
     assert training.train(tiny_config(data__root=own_videos, data__max_lost=0.25, train__epochs=1)).finished
 
 
+@pytest.mark.slow
 def test_damage_behind_the_first_frame_stops_after_the_epoch(tiny_config, own_videos, monkeypatch):
     monkeypatch.setattr("hmdb_lib.data.load.read_frames", lambda path, indices: None)
     spoil(own_videos, "test")
@@ -144,6 +148,7 @@ def test_with_one_test_video_in_twenty_unreadable_accuracy_is_over_all_twenty(ti
     assert "on 20 listed videos, of which 20 were there and 19 read" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_videos_with_other_sources_is_not_taken_for_ones_own(tiny_config, own_videos):
     config = tiny_config(data__root=own_videos, train__epochs=1)
     training.train(config)

@@ -14,6 +14,7 @@ def impatient(tiny_config):
     return tiny_config(train__epochs=9, train__patience=2, **still)
 
 
+@pytest.mark.slow
 def test_a_run_without_progress_ends_after_its_patience_and_is_tested_and_recorded(impatient):
     run = training.train(impatient)
     assert len(run.metrics) == run.summary["epochs_done"] < run.summary["epochs"] == 9
@@ -22,6 +23,7 @@ def test_a_run_without_progress_ends_after_its_patience_and_is_tested_and_record
     assert len(run.predictions) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_had_stopped_and_was_killed_before_its_test_trains_no_further(impatient, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Run, "finish", lambda *of: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -21,6 +21,7 @@ def on_hmdb51(row, *changes):
     return config.load(row, ["data=hmdb51", *changes])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "factor"), [("as_published", 0.2), ("as_published_baseline", 0.1)])
 def test_the_rate_is_a_thousandth_and_falls_every_ten_epochs(row, factor):
     train, steps_an_epoch = on_hmdb51(row, "train.epochs=100").train, 446  # 3,570 clips, 8 a step
@@ -37,6 +38,7 @@ def test_the_rate_is_a_thousandth_and_falls_every_ten_epochs(row, factor):
         assert of_epoch == pytest.approx(1e-3 * factor ** (epoch // 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "kind"), [("as_published", torch.optim.Adam), ("as_published_baseline", torch.optim.SGD)]
 )
@@ -124,6 +126,7 @@ def test_all_of_the_training_part_trains_and_the_test_part_chooses(tiny_config, 
     assert sorted(judged) == sorted(data.tables["test"].path), "videos of 12 frames have one clip each"
 
 
+@pytest.mark.slow
 def test_the_rates_of_a_run_are_recorded_by_epoch_and_each_fall_is_told(tiny_config, capsys):
     asked = tiny_config("as_published_baseline", train__epochs=3, train__step_epochs=2, train__lr_clips="null")
     run = training.train(asked)
@@ -140,6 +143,7 @@ def test_a_step_schedule_longer_than_the_run_is_told_in_one_line(epochs):
     assert on_hmdb51("as_published", "quick=true").train.step_epochs == 10, "a check of two epochs goes on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "changes", "rate"),
     [

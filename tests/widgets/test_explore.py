@@ -55,6 +55,7 @@ def test_clips_dealt_at_random_share_sources_and_clips_cut_by_source_do_not(note
     assert "0% of all 4 test clips" not in view[""].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("control", "value"), [("draw", 3), ("erasing", 0.9), ("mixup", 1.0)])
 def test_another_augmentation_changes_the_batch(notebook, data, tiny_config, control, value):
     view = parts(explore.augmentation_preview(data, tiny_config()))
@@ -105,6 +106,7 @@ def test_without_a_pair_it_is_told(data):
     assert "no pair" in explore.pair_viewer(pd.DataFrame(columns=COLUMNS), data).data
 
 
+@pytest.mark.slow
 def test_the_clips_of_the_cell_that_is_clicked_play(notebook, data, judged):
     labels = data.tables["test"].label.tolist()
     swapped = ["dark" if label == "bright" else "bright" for label in labels]
@@ -117,6 +119,7 @@ def test_the_clips_of_the_cell_that_is_clicked_play(notebook, data, judged):
     assert picture.value.count("data:image/gif") == 2
 
 
+@pytest.mark.slow
 def test_clips_that_the_average_gets_wrong_come_first_with_the_attention_in_them(notebook, data, judged):
     labels = data.tables["test"].label.tolist()
     judged("baseline", *["bright"] * 4)
@@ -137,6 +140,7 @@ def test_each_frame_has_its_share_of_the_attention():
     assert [bar.get_height() for bar in below.patches] == [0, 0.25, 0, 0.75]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["split_explorer", "augmentation_preview", "confusion_player", "attention_viewer"])
 def test_without_widgets_there_is_a_still_picture(name, data, judged, tiny_config):
     run = judged("baseline", "bright", "dark", "bright", "bright")

@@ -32,6 +32,7 @@ def baseline(tiny_experiment, tmp_path_factory):
     return Classifier.load(run.folder, "cpu", "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["classifier", "baseline"])
 def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_videos, request, model):
     classifier = request.getfixturevalue(model)
@@ -44,6 +45,7 @@ def test_a_look_is_the_classes_over_time_and_the_attention_over_the_frames(tiny_
     assert isinstance(attention, Figure)
 
 
+@pytest.mark.slow
 def test_an_uploaded_video_is_shown_under_its_own_name(view, tiny_videos):
     upload, _, picture = view.children
     content = (tiny_videos / "bright" / "0.avi").read_bytes()
@@ -73,6 +75,7 @@ def seen(view, monkeypatch):
 CLIP = np.full((8, 66, 88, 3), 200, np.uint8)
 
 
+@pytest.mark.slow
 def test_the_webcams_clips_are_answered_one_after_the_other(seen):
     seen("clip", CLIP)
     lines = seen("clip", CLIP // 4)[1]["lines"]
@@ -81,6 +84,7 @@ def test_the_webcams_clips_are_answered_one_after_the_other(seen):
     assert lines[0][0].split()[0] in ("bright", "dark")
 
 
+@pytest.mark.slow
 def test_an_answer_below_what_validation_asks_for_is_none_of_the_classes(seen, classifier, monkeypatch):
     monkeypatch.setitem(classifier.trained.facts, "best_epoch", {"val_video_right_confidence": 0.9})
     (answer,) = seen("clip", CLIP)
@@ -88,6 +92,7 @@ def test_an_answer_below_what_validation_asks_for_is_none_of_the_classes(seen, c
     assert "19 of 20 have a probability of 0.90 or more" in classifier.trained.worth
 
 
+@pytest.mark.slow
 def test_the_webcams_last_clip_is_shown_when_it_stops(seen, view):
     seen("clip", CLIP)
     seen("stop")
@@ -95,12 +100,14 @@ def test_the_webcams_last_clip_is_shown_when_it_stops(seen, view):
     assert "data:image/gif" in view.picture.value
 
 
+@pytest.mark.slow
 def test_a_webcam_that_is_stopped_at_once_changes_nothing(seen, view):
     before = view.picture.value
     seen("stop")
     assert view.picture.value == before
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_video_is_told_in_the_pictures_place(view):
     upload, _, picture = view.children
     file = {"name": "mine.avi", "type": "video/avi", "size": 4, "content": b"text", "last_modified": datetime.now()}
@@ -109,6 +116,7 @@ def test_a_file_that_is_no_video_is_told_in_the_pictures_place(view):
     assert "<img" not in picture.value
 
 
+@pytest.mark.slow
 def test_without_widgets_the_given_video_is_shown(classifier, tiny_videos):
     still = tryout.try_out(classifier, tiny_videos / "dark" / "1.avi")
     assert isinstance(still, HTML)

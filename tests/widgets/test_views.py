@@ -88,6 +88,7 @@ def test_latents_cost_parameters_where_they_are_and_queries_everywhere():
     assert few.total["tokens from the CNN"] == 8 * 32 * 32
 
 
+@pytest.mark.slow
 def test_the_run_comparer_shows_the_runs_that_are_chosen(notebook, results):
     *controls, picture = widgets.run_comparer(results).children
     both = picture.value
@@ -173,6 +174,7 @@ def test_the_videos_a_model_is_most_wrongly_sure_of_come_first(notebook, finishe
     assert view["video"].value == surest
 
 
+@pytest.mark.slow
 def test_a_saved_notebook_keeps_the_newest_picture_beside_the_widget(notebook, results, monkeypatch):
     shown = []
 
