@@ -5,13 +5,11 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-import torch
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 
-from hmdb_lib import models
 from hmdb_lib.config import Config
 from hmdb_lib.errors import UserError, hub_reason
 from hmdb_lib.files import report_refusals
@@ -85,7 +83,7 @@ def card(trained: portable.Trained) -> ModelCard:
         f"- Data: {DATA.get(data.name, data.name)}, split {data.split}; seed {config.seed}.",
         f"- A clip: {data.frames} frames, {data.crop} x {data.crop} pixels.",
         f"- A video: {judged} of their probabilities. {_epoch(config)}",
-        f"- Started from: {_start(config)}.",
+        f"- Started from: {trained.start}.",
         *(
             [f"- It has learned from {facts['seen_test_videos']} of the test videos."]
             if facts.get("seen_test_videos")
@@ -116,16 +114,6 @@ def _epoch(config: Config) -> str:
     if config.chosen_on == "last epoch":
         return "No part was held out to choose the epoch: the last was taken."
     return f"The epoch was chosen on {config.chosen_on}{', which flatters' * (config.chosen_on == 'test')}."
-
-
-def _start(config: Config) -> str:
-    """Name the weights that training started from; of a path, which may tell of a machine, the last name alone."""
-    source = config.model.pretrained
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and not Path(source).exists():
-        with torch.device("meta"):
-            if models.build_backbone(config.model.backbone).hub:
-                return source
-    return PureWindowsPath(source).name  # knows both slashes
 
 
 def _check_name(repository: str) -> None:

@@ -6,8 +6,9 @@ nothing can be executed), and written as such a file, to be handed on.
 
 import json
 import math
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
@@ -117,10 +118,29 @@ class Trained:
         """The probability, calibrated on validation, below which a live answer is none of the classes; 0: not recorded."""
         return self.facts.get("best_epoch", {}).get("val_video_right_confidence", 0.0)
 
+    @property
+    def start(self) -> str:
+        """Name the weights that training started from; of a path, which may tell of a machine, the last name alone."""
+        source = self.config.model.pretrained
+        if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) and not Path(source).exists():
+            with torch.device("meta"):
+                if models.build_backbone(self.config.model.backbone).hub:
+                    return source
+        return _last_name(source)
+
     def describe(self) -> str:
-        """All but the weights, as the JSON that travels with them."""
-        content = {"format": FORMAT, "config": self.config.model_dump(mode="json"), "classes": self.classes}
+        """All but the weights, as the JSON that travels with them; of the machine's paths the last names alone."""
+        data = self.config.data
+        paths = {
+            key: _last_name(path) for key in ("root", "store", "classes") if isinstance(path := getattr(data, key), str)
+        }
+        config = self.config.changed("data", **paths).changed("model", pretrained=self.start)
+        content = {"format": FORMAT, "config": config.model_dump(mode="json"), "classes": self.classes}
         return json.dumps(content | {"mean": self.mean, "std": self.std, "facts": self.facts})
+
+
+def _last_name(path: str) -> str:
+    return PureWindowsPath(path).name  # knows both slashes
 
 
 def read(source: Path | str) -> Trained:

@@ -1,6 +1,7 @@
 """A trained model goes to a hub with its card and comes back the same; the hub is a stand-in on this machine."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_a_model_that_was_pushed_is_pulled_with_the_same_weights(web, hybrid_run
     hub.push(hybrid_run.folder, "someone/model", endpoint=web.url)
     pulled = portable.read(hub.pull("someone/model", endpoint=web.url))
     own = portable.read(hybrid_run.folder)
-    assert pulled.config == own.config
+    assert pulled.config == own.config.changed("data", root=Path(own.config.data.root).name)
     assert all(torch.equal(value, own.state[name]) for name, value in pulled.state.items())
 
 

@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,13 +40,23 @@ def rewritten(file, change):
 
 def test_the_file_holds_all_that_the_run_told(run, file):
     first, second = portable.read(run.folder), portable.read(file)
-    assert second.config == run.config
+    assert second.config == run.config.changed("data", root=Path(run.config.data.root).name)
     assert second.classes == ["bright", "dark"]
     assert (second.mean, second.std) == (first.mean, first.std)
     assert second.facts == first.facts
     assert second.facts["test"] == TEST
     assert first.state.keys() == second.state.keys()
     assert all(torch.equal(first.state[key], second.state[key]) for key in first.state)
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_what_goes_with_the_weights_names_no_folder_of_this_machine(run, slash):
+    trained = portable.read(run.folder)
+    lists = {key: f"{slash}me{slash}{key}_here" for key in ("root", "store", "classes")}
+    config = trained.config.changed("data", **lists).changed("model", pretrained=f"C:{slash}me{slash}first_run")
+    written = json.loads(replace(trained, config=config).describe())["config"]
+    assert {key: written["data"][key] for key in lists} == {key: f"{key}_here" for key in lists}
+    assert written["model"]["pretrained"] == "first_run"
 
 
 def told_of(run, **summary):
