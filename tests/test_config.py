@@ -236,7 +236,6 @@ def test_rows_are_held_against_a_row_of_equal_seconds_and_equal_frame_rate(name)
         assert len(spans) == 1
 
 
-@pytest.mark.slow
 def test_longer_keeps_the_frame_rate_and_denser_the_seconds():
     longer, denser = (
         [config.load(row, ["data=hmdb51"]).data for row in config.tables()[t]["rows"]] for t in ("longer", "denser")

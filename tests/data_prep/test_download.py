@@ -106,7 +106,6 @@ def test_a_root_that_cannot_be_made_is_one_line(sources, tmp_path):
         get_all(tmp_path / "file" / "hmdb51", sources)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["Videos", "hmdb51_org"])
 def test_the_mirror_gives_single_files_and_the_lists(root, sources, web, folder, capsys):
     fill_mirror(web, folder)
@@ -170,7 +169,6 @@ def test_a_zip_file_on_the_hub_comes_before_thousands_of_single_files(root, sour
     assert not [path for path, _ in web.requests if "peer/mirror" in path and path.endswith(".avi")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("archive", "told"),
     [(zip_of({"hmdb51/golf/a.avi": b"1"}), r"peer/zip \(.* in 2; and"), (b"<html>", r"peer/zip \(.* its sha256 is")],

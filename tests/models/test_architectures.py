@@ -39,7 +39,6 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return build(*ROWS[request.param])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", STUDY)
 def test_each_row_has_exactly_the_published_architectures_size(row: str) -> None:
     architecture, arguments, cnn, rest = STUDY[row]

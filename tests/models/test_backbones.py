@@ -71,7 +71,6 @@ def test_a_backbone_with_a_head_trains_a_step(name: str) -> None:
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", models.BACKBONES)
 def test_a_backbone_that_is_frozen_whole_leaves_the_head_to_train(name: str) -> None:
     with torch.device("meta"):
@@ -91,7 +90,6 @@ def test_the_parts_hold_nearly_all_parameters_and_freeze_one_by_one(name: str) -
     assert any(p.requires_grad for p in whole.parts()[1].parameters())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames", "size", "told"),
     [

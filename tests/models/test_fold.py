@@ -35,7 +35,6 @@ def test_folding_leaves_the_model_as_it_is(model):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_100", "resnetv2_50", "densenet121"])
 def test_timms_norms_with_an_activation_are_folded_too(name):

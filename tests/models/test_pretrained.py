@@ -210,7 +210,6 @@ def test_another_architectures_checkpoint_is_refused(kits: tuple[nn.Module, str]
         models.load_pretrained(small("bert"), kits[1])
 
 
-@pytest.mark.slow
 def test_18_layers_do_not_pass_for_34(torchvisions: str) -> None:
     with torch.device("meta"):
         model = architectures.build("r2plus1d", 5, depth=34, blocks=16)

@@ -76,7 +76,6 @@ def called(tmp_path, monkeypatch):
     return called
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("has_hmdb51", [True, False], ids=["HMDB51", "sample"])
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_notebooks_own_parameters_are_a_valid_configuration(file, has_hmdb51, called, tmp_path):

@@ -29,7 +29,6 @@ def test_the_same_results_give_the_same_bytes(results, tmp_path):
     assert first == second
 
 
-@pytest.mark.slow
 def test_each_row_has_its_accuracy_where_the_table_has_it(results):
     (table,) = figures.read_tables(results)
     axes = figures.accuracies([table]).axes[0]
@@ -72,7 +71,6 @@ def test_curves_are_of_every_run_and_of_their_mean(results):
     assert axes.get_ylim()[1] >= max(one.max(), other.max())
 
 
-@pytest.mark.slow
 def test_a_table_whose_runs_have_gone_is_told_and_the_others_are_drawn(results, capsys):
     for file in (results / "tables").iterdir():
         (results / "tables" / file.name.replace("depth", "other")).write_text(file.read_text())

@@ -208,7 +208,6 @@ def test_folders_and_zip_files_are_merged_into_one_results_folder(results, tmp_p
     assert check_results(merged) == 0
 
 
-@pytest.mark.slow
 def test_runs_without_labels_are_told_not_to_be_merged(results, tmp_path, capsys):
     folder = results / "pretraining/masked_hybrid/figures-split1-seed0"
     folder.mkdir(parents=True)

@@ -93,7 +93,6 @@ def test_p_of_many_sources_needs_no_memory_for_all_signs():
     assert peak(lambda: flip_p(np.random.default_rng(0).normal(0, 1, 500))) < 2e7
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sources", [21, 57, 410])
 def test_p_is_that_of_signs_drawn_at_once(sources):
     sums = np.random.default_rng(sources).normal(0.1, 1, sources)

@@ -161,7 +161,6 @@ def test_videos_of_averaged_runs_are_counted_once_whatever_the_splits_that_judge
     assert of_seeds(2, 2).videos.tolist() == [12, 12]
 
 
-@pytest.mark.slow
 def test_of_a_split_with_more_seeds_than_another_the_first_ones_are_averaged(of_seeds):
     table = of_seeds(3, 2)
     assert table.index.tolist() == ["baseline", "baseline (2 runs averaged)"]
@@ -288,7 +287,6 @@ def test_the_settings_of_a_file_lie_under_what_a_row_says(place, tmp_path):
     assert job.arguments[-2:] == ["--config", str(file)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "frozen"),
     [(["attention_depth"], {True}), (["cnn_depth"], {False}), (["backbones"], {True, False})],
@@ -477,12 +475,10 @@ def own_table(place, tiny_videos, tmp_path):
     return study.run_study("own", changes=tiny(tiny_videos), file=file)
 
 
-@pytest.mark.slow
 def test_rows_of_a_table_of_ones_own_are_compared_with_the_row_that_it_names(own_table):
     assert own_table.frame.reference.dropna().to_dict() == {"bert": "baseline", "gru": "bert"}
 
 
-@pytest.mark.slow
 def test_a_table_of_ones_own_says_in_what_its_rows_differ(own_table):
     assert "Rows of own differ in model.head. Mine." in own_table.caption
 

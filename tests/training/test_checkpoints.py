@@ -65,7 +65,6 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_gives_the_same_digits(cut,
     assert not run.previous.exists()
 
 
-@pytest.mark.slow
 def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
     _, run = cut
     for file in (run.last, run.previous):
@@ -73,7 +72,6 @@ def test_without_a_whole_checkpoint_a_run_starts_anew(cut):
     assert newest_whole(run) == (None, 0)
 
 
-@pytest.mark.slow
 def test_a_kill_between_the_two_renames_loses_nothing(cut):
     _, run = cut
     run.last.unlink()

@@ -345,7 +345,6 @@ def test_what_came_from_another_run_stands_still_for_the_first_epochs_and_then_m
     assert {"backbone.stem.0.weight", "backbone.stem.1.running_mean", "head.latents"} <= moved[1]
 
 
-@pytest.mark.slow
 def test_test_videos_are_no_validation_of_what_learns_without_labels(tiny_config):
     with pytest.raises(UserError, match=r"train\.choose_on=test: with train\.objective=masked"):
         training.train(tiny_config("masked_hybrid", **SMALL, train__choose_on="test"))

@@ -63,7 +63,6 @@ def test_without_a_validation_part_the_last_epoch_is_tested(tiny_config, capsys)
     assert run.metrics.filter(like="val_").isna().all(axis=None)
 
 
-@pytest.mark.slow
 def test_epochs_chosen_on_other_data_are_refused(trained_run, tiny_config, tmp_path, tiny_videos):
     videos = shutil.copytree(tiny_videos, tmp_path / "own" / "tiny")
     config = tiny_config(train__epochs=3, data__root=videos)
