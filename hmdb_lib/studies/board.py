@@ -3,20 +3,18 @@
 import html
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from hmdb_lib.progress import Spot, in_notebook
-
-if TYPE_CHECKING:
-    from hmdb_lib.studies.study import Job
+from hmdb_lib.studies.job import Job
 
 
 class Board:
     """Hold the table's lines, one a run, and the newest line of text, which a notebook shows below them."""
 
-    def __init__(self, jobs: Sequence["Job"]) -> None:
+    def __init__(self, jobs: Sequence[Job]) -> None:
         self.spot = Spot() if in_notebook() else None
         self.lines = {str(job): _line(job) for job in jobs} if self.spot else {}
         self.text, self.since = "", time.monotonic()
@@ -28,7 +26,7 @@ class Board:
             print(text, flush=True)
         self._draw(text)
 
-    def look_at(self, job: "Job") -> None:
+    def look_at(self, job: Job) -> None:
         """Read again how far a run is, and show for how long it runs."""
         if self.spot is not None:
             self.lines[str(job)] = _line(job)
@@ -46,7 +44,7 @@ class Board:
             )
 
 
-def _line(job: "Job") -> dict[str, Any]:
+def _line(job: Job) -> dict[str, Any]:
     epochs = job.run.metrics
     best = epochs["val_video_accuracy"].max() if "val_video_accuracy" in epochs else None
     test = job.run.summary.get("test", {}).get("accuracy") if job.run.finished else None

@@ -19,7 +19,7 @@ from hmdb_lib.results.statistics import accuracy_interval, compare, run_spreads
 from hmdb_lib.results.tables import pool_runs
 from hmdb_lib.studies import study
 from hmdb_lib.studies.board import Board
-from hmdb_lib.studies.study import Job
+from hmdb_lib.studies.job import Job
 from hmdb_lib.training import experiment as training
 
 Arm = tuple[str, Mapping[str, Any]]  # a row of experiments.yaml, and changes of keys

@@ -37,6 +37,7 @@ from hmdb_lib.results.intervals import resolution
 from hmdb_lib.results.metrics import smoothing_floor
 from hmdb_lib.results.runs import MACHINE_KEYS, Run
 from hmdb_lib.studies.board import Board
+from hmdb_lib.studies.job import Job
 from hmdb_lib.studies.rejudge import rejudge
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.batch_size import measure_step
@@ -44,18 +45,6 @@ from hmdb_lib.training.launch import TIME_IS_UP, Command, on_ray, one_by_one, si
 
 DISAGREE, ALIKE = (0.2, 0.4), 0.1  # what a plan assumes before there are results
 TOLD_OTHERWISE = MACHINE_KEYS | {"name", "quick", "data", "data.dataset"}  # no part of what a table or row is
-
-
-@dataclass(frozen=True)
-class Job:
-    """Hold one run of a table: the words for train.py, the configuration they give, and the run's folder."""
-
-    arguments: list[str]
-    config: Config
-    run: Run
-
-    def __str__(self) -> str:
-        return f"{self.config.name or self.config.row} split {self.config.data.split} seed {self.config.seed}"
 
 
 @dataclass(frozen=True, repr=False)

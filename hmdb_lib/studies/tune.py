@@ -22,6 +22,7 @@ from hmdb_lib.errors import UserError
 from hmdb_lib.results import seen
 from hmdb_lib.results.runs import Run, write_whole
 from hmdb_lib.studies import study
+from hmdb_lib.studies.job import Job
 from hmdb_lib.training import experiment as training
 from hmdb_lib.training.callbacks import Deadline
 from hmdb_lib.training.modules import DivergedError
@@ -106,7 +107,7 @@ class Search:
     Raises UserError for a row or a search space that cannot be tuned.
     """
 
-    def __init__(self, job: study.Job, place: environment.Place, changes: Sequence[str], file: Path) -> None:
+    def __init__(self, job: Job, place: environment.Place, changes: Sequence[str], file: Path) -> None:
         try:
             import optuna  # noqa: PLC0415 - optional
             from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415

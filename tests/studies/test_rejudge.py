@@ -13,6 +13,7 @@ from hmdb_lib.results import tables
 from hmdb_lib.results.metrics import classes_of
 from hmdb_lib.results.runs import OWN_WAY, Run
 from hmdb_lib.studies import rejudge as rejudging, study
+from hmdb_lib.studies.job import Job
 from hmdb_lib.studies.rejudge import rejudge
 
 MAJORITY, CONSECUTIVE = "evaluate.vote=majority", "evaluate.clips=consecutive"
@@ -116,7 +117,7 @@ def test_a_study_judges_again_what_its_table_names_and_says_it_under_the_table(r
         "tables",
         lambda file: {"any": {"rows": ["baseline"], "varies": ["seed"], "judged": {"baseline": [MAJORITY]}}},
     )
-    job = study.Job([], run.config, run)
+    job = Job([], run.config, run)
     study.judge_again(["any"], [job])
     assert list(run.judged) == [OWN_WAY, MAJORITY]
     written = study.write(["any"], [job], [], environment.place().results)
