@@ -61,6 +61,7 @@ def test_the_folder_holds_what_the_manifest_lists_in_hmdb51s_layout(sample, mani
     assert set(manifest.groupby("group").size()) == {2, 3}
 
 
+@pytest.mark.slow
 def test_what_decodes_is_what_the_manifest_says(sample, manifest):
     for row in manifest.itertuples():
         timeline = scan(sample / "videos" / row.path)
@@ -69,6 +70,7 @@ def test_what_decodes_is_what_the_manifest_says(sample, manifest):
         assert FRAMES[0] <= timeline.frames <= FRAMES[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [1, 2, 3])
 def test_the_splits_read_as_the_official_ones_and_keep_sources_apart(sample, manifest, split):
     text = (sample / "splits" / f"sit_test_split{split}.txt").read_text()

@@ -54,6 +54,7 @@ def test_the_card_tells_how_the_epoch_was_chosen(tiny_config, tmp_path, changes,
     assert "chosen on validation" not in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "pretrained", "shown"),
     [

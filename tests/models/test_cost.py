@@ -22,6 +22,7 @@ def on_paper(row: str) -> torch.nn.Module:
         return architectures.build(architecture, CLASSES, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
     counted = cost.count(on_paper(row))
@@ -29,6 +30,7 @@ def test_the_closed_form_is_the_count_to_the_integer(row: str) -> None:
     assert closed_form(*ROWS[row], CLASSES) == counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", sorted(config.rows().keys() & STUDY.keys()))
 def test_the_named_rows_are_the_studys_architectures(row: str) -> None:
     arguments = config.load(row, ["data=hmdb51"]).architecture()
@@ -79,11 +81,13 @@ def test_the_table_has_the_studys_counts(table: dict) -> None:
         assert (line["cnn"], middle, line["total"]) == (*STUDY[row][2:], sum(STUDY[row][2:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "gflops"), [("baseline", 81.0), ("videomae_small", 113.8)])
 def test_flops_of_a_clip_are_the_known_ones(row: str, gflops: float, table: dict) -> None:
     assert round(table[row]["flops"] / 1e9, 1) == gflops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "gflops"), [("cross1_self1", 81.0), ("blocks4_cross2_self12", 66.0)])
 def test_flops_of_the_cnn_are_the_known_ones(row: str, gflops: float, table: dict) -> None:
     assert round(table[row]["flops_cnn"] / 1e9, 1) == gflops

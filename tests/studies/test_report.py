@@ -51,6 +51,7 @@ def test_a_report_needs_no_other_file_and_plays_its_clips(page):
     assert page.count("data:image/png") >= 5
 
 
+@pytest.mark.slow
 def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page):
     assert "as it was done." in page
     assert "no difference is shown, for the interval holds zero." in page
@@ -59,6 +60,7 @@ def test_a_report_says_what_can_be_claimed_how_it_was_done_and_what_it_cost(page
     assert "baseline/tiny-split1-seed0" in page
 
 
+@pytest.mark.slow
 def test_failures_and_confusions_are_of_each_video_once_though_two_runs_judged_it(page):
     videos = re.findall(r"but \w+ 0\.\d\d: (v\d+)\.avi", page)
     assert len(videos) == len(set(videos)) == 12

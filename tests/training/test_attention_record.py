@@ -44,6 +44,7 @@ def test_what_is_predicted_without_the_gate_is_what_the_same_weights_with_a_shut
         assert video.probabilities == pytest.approx(probabilities, abs=2e-3)  # features are stored in fp16
 
 
+@pytest.mark.slow
 def test_the_table_says_what_the_attention_does(gated_run):
     table = tables.study({"head_gated": [gated_run]}, "head_gated")
     assert table.gate_gain["head_gated"] == gated_run.summary["attention"]["gate"]["difference"]

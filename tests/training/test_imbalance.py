@@ -38,6 +38,7 @@ def test_uneven_classes_have_their_mean_accuracy_beside_the_accuracy_and_the_com
     assert f", mean over classes {mean:.3f}, on 3 videos" in str(training.resolve(config))
 
 
+@pytest.mark.slow
 def test_even_classes_have_their_accuracy_alone(trained_run, tiny_experiment, monkeypatch):
     monkeypatch.setenv("HMDB_RESULTS", str(trained_run.folder.parents[2]))
     assert trained_run.summary["imbalance"] == 1

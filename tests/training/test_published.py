@@ -143,6 +143,7 @@ def test_a_step_schedule_longer_than_the_run_is_told_in_one_line(epochs):
     assert on_hmdb51("as_published", "quick=true").train.step_epochs == 10, "a check of two epochs goes on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "changes", "rate"),
     [
