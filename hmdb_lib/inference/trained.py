@@ -131,9 +131,8 @@ class Trained:
     def describe(self) -> str:
         """All but the weights, as the JSON that travels with them; of the machine's paths the last names alone."""
         data = self.config.data
-        paths = {
-            key: _last_name(path) for key in ("root", "store", "classes") if isinstance(path := getattr(data, key), str)
-        }
+        given = {"root": data.root and data.name, "store": data.store, "classes": data.classes}  # the name of . too
+        paths = {key: _last_name(path) for key, path in given.items() if isinstance(path, str)}
         config = self.config.changed("data", **paths).changed("model", pretrained=self.start)
         content = {"format": FORMAT, "config": config.model_dump(mode="json"), "classes": self.classes}
         return json.dumps(content | {"mean": self.mean, "std": self.std, "facts": self.facts})

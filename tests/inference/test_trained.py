@@ -12,6 +12,7 @@ from helpers.finished_run import TEST, write_finished_run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hmdb_lib.config import restore
 from hmdb_lib.errors import UserError
 from hmdb_lib.inference import trained as portable
 from hmdb_lib.results.runs import Run
@@ -57,6 +58,14 @@ def test_what_goes_with_the_weights_names_no_folder_of_this_machine(run, slash):
     written = json.loads(replace(trained, config=config).describe())["config"]
     assert {key: written["data"][key] for key in lists} == {key: f"{key}_here" for key in lists}
     assert written["model"]["pretrained"] == "first_run"
+    assert restore(written).data.name == "root_here"
+
+
+def test_a_data_set_that_was_trained_from_within_keeps_its_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = portable.read(run.folder)
+    written = json.loads(replace(trained, config=trained.config.changed("data", root=".")).describe())["config"]
+    assert written["data"]["root"] == tmp_path.name
 
 
 def told_of(run, **summary):

@@ -179,11 +179,16 @@ def test_machines_that_do_not_share_the_results_folder_are_refused_on_each_of_th
 
 @pytest.fixture(scope="module")
 def odd_pair(tiny_experiment, tiny_videos, tmp_path_factory):
-    """The run of two processes on an odd number of test videos, of which rank 1's cannot be read, nor one to train on."""
+    """The run of two processes on five test videos, of which rank 1 cannot read its first, nor one to train on."""
     folder = tmp_path_factory.mktemp("odd")
     shutil.copytree(tiny_videos, folder / "data")
     index = pd.read_csv(folder / "data" / "index.csv")
-    missing, _, unreadable, _ = index.path[index.split == "test"]
+    test = index[index.split == "test"]
+    more = test[:2].assign(path=["bright/more.avi", "dark/more.avi"], group=["more0", "more1"])
+    for path, copy in zip(test.path, more.path, strict=False):
+        shutil.copy(folder / "data" / path, folder / "data" / copy)
+    pd.concat([index, more]).to_csv(folder / "data" / "index.csv", index=False)
+    missing, first, unreadable, *others = [*test.path, *more.path]
     (folder / "data" / missing).unlink()
     for path in (unreadable, "bright/0.avi"):
         (folder / "data" / path).write_text("this is not a video")
@@ -192,13 +197,11 @@ def odd_pair(tiny_experiment, tiny_videos, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HMDB_RESULTS", str(folder / "results"))
         assert start_in(folder, config).wait() == 0
-        return run_of(config), missing, unreadable
+        return run_of(config), {first, *others}, unreadable
 
 
-def test_two_processes_judge_every_video_once_and_write_one_set_of_results(odd_pair, tiny_videos):
-    run, missing, unreadable = odd_pair
-    index = pd.read_csv(tiny_videos / "index.csv")
-    judged = set(index.path[index.split == "test"]) - {missing, unreadable}
+def test_two_processes_judge_every_video_once_and_write_one_set_of_results(odd_pair):
+    run, judged, _ = odd_pair
     assert sorted(read_only(run.predictions).video) == sorted(judged)
     assert run.metrics.epoch.tolist() == [0, 1]
 
